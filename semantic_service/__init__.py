@@ -1,0 +1,1 @@
+"""The scoring process: Chinese posts in, verdicts out; never imports torch."""

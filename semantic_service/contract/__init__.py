@@ -1,0 +1,1 @@
+"""What serving, training and annotation agree on; standard library only."""

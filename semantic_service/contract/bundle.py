@@ -1,0 +1,220 @@
+"""The model bundle: a folder that holds a model with everything needed to serve it, or is refused."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+from semantic_service.contract.labels import LABEL_NAMES
+from semantic_service.contract.text import NORMALISER_VERSION
+
+FORMAT_VERSION = 1
+MODEL_FILE = "model.onnx"
+TOKENIZER_FILE = "tokenizer.json"
+CONFIG_FILE = "config.json"
+CARD_FILE = "README.md"
+MANIFEST_FILE = "manifest.json"
+BUNDLE_FILES = (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE, CARD_FILE)
+SELF_CHECK_TOLERANCE = 1e-3  # absolute, on probabilities
+
+
+class BundleError(Exception):
+    """A bundle that must not be served; the message names the file and the reason.
+
+    BundleError
+     |- IncompleteBundleError   a file is missing, or the manifest is not one
+     |- IncompatibleBundleError another format, label order or normaliser version
+     |- CorruptBundleError      a file's digest is not the manifest's
+     `- SelfCheckError          the loaded model does not give the recorded probabilities
+    """
+
+
+class IncompleteBundleError(BundleError):
+    """A file is missing, or the manifest can't be read."""
+
+
+class IncompatibleBundleError(BundleError):
+    """Made for another format, label order or normaliser."""
+
+
+class CorruptBundleError(BundleError):
+    """A file is not the one that was written."""
+
+
+class SelfCheckError(BundleError):
+    """The loaded model answers differently from the day it was written."""
+
+
+@dataclass(frozen=True, slots=True)
+class SelfCheck:
+    """A text and the probabilities [3] that the model gave it when the bundle was written."""
+
+    text: str
+    probabilities: tuple[float, float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """What a bundle says of itself. `metrics` and `train_config` are for people and the gate; serving ignores them."""
+
+    model_version: str
+    created: str  # ISO 8601, UTC
+    max_tokens: int  # of one window, special tokens included
+    temperature: float
+    precision: str  # fp32 | fp16 | int8
+    metrics: Mapping[str, Any]
+    data_digest: str
+    git_revision: str
+    train_config: Mapping[str, Any]
+    self_check: tuple[SelfCheck, ...]
+    sha256: Mapping[str, str]
+    format_version: int = FORMAT_VERSION
+    labels: tuple[str, ...] = LABEL_NAMES
+    normaliser_version: int = NORMALISER_VERSION
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read a manifest of this format.
+
+        Raises:
+            IncompatibleBundleError: another format, label order or normaliser version.
+            IncompleteBundleError: not JSON, or a key is missing, unknown or of the wrong type.
+
+        """
+        try:
+            values = json.loads(text)
+            _refuse_incompatible(values)
+            checks = tuple(SelfCheck(check["text"], _three(check["probabilities"])) for check in values["self_check"])
+            known = {name: values[name] for name in (field.name for field in fields(cls))}
+            return cls(**known | {"self_check": checks, "labels": tuple(values["labels"])})._checked()
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise IncompleteBundleError(f"{MANIFEST_FILE}: not a complete manifest ({type(error).__name__}: {error})") from error
+
+    def _checked(self) -> Self:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be above 0, got {self.temperature}")
+        if self.max_tokens < 8:
+            raise ValueError(f"max_tokens must be at least 8, got {self.max_tokens}")
+        if not self.self_check:
+            raise ValueError("self_check must hold at least one text")
+        if missing := [name for name in BUNDLE_FILES if name not in self.sha256]:
+            raise ValueError(f"sha256 lacks {missing[0]}")
+        return self
+
+    def to_json(self) -> str:
+        """Write the manifest, readable and in a stable order."""
+        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
+
+
+def _three(values: list[float]) -> tuple[float, float, float]:
+    compliant, suspicious, violation = (float(value) for value in values)
+    return compliant, suspicious, violation
+
+
+def _refuse_incompatible(values: Mapping[str, Any]) -> None:
+    wanted = {"format_version": FORMAT_VERSION, "labels": list(LABEL_NAMES), "normaliser_version": NORMALISER_VERSION}
+    for key, value in wanted.items():
+        if values[key] != value:
+            raise IncompatibleBundleError(f"{MANIFEST_FILE}: {key} is {values[key]!r}, this version of the service needs {value!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read a bundle's manifest and verify every file's digest.
+
+        Raises:
+            BundleError: the folder is not a complete, compatible, untouched bundle.
+
+        """
+        manifest_path = path / MANIFEST_FILE
+        if not manifest_path.is_file():
+            raise IncompleteBundleError(f"{manifest_path}: no such file; is {path} a bundle?")
+        try:
+            manifest = Manifest.from_json(manifest_path.read_text(encoding="utf-8"))
+        except UnicodeDecodeError as error:
+            raise IncompleteBundleError(f"{manifest_path}: not UTF-8") from error
+        except BundleError as error:
+            raise type(error)(f"{path}: {error}") from error
+        for name, digest in manifest.sha256.items():
+            _verify(path / name, digest)
+        return cls(path, manifest)
+
+    def file(self, name: str) -> Path:
+        """Give the path of one of the bundle's files."""
+        return self.path / name
+
+
+def _verify(path: Path, digest: str) -> None:
+    if not path.is_file():
+        raise IncompleteBundleError(f"{path}: the manifest lists this file, but it is missing")
+    actual = file_sha256(path)
+    if actual != digest:
+        raise CorruptBundleError(f"{path}: sha256 is {actual[:12]}…, the manifest says {digest[:12]}…; copy the bundle again")
+
+
+def file_sha256(path: Path) -> str:
+    """Digest a file without holding it in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
+    """Turn a folder with the four files into a bundle at `target`: manifest last, then one rename.
+
+    `manifest.sha256` is filled here. A kill leaves `target` absent or complete.
+
+    Raises:
+        FileExistsError: `target` is there; bundles never change once written.
+        IncompleteBundleError: `staging` lacks a file.
+
+    """
+    if target.exists():
+        raise FileExistsError(f"{target} exists, and bundles never change: choose another version")
+    for name in BUNDLE_FILES:
+        if not (staging / name).is_file():
+            raise IncompleteBundleError(f"{staging / name}: missing, so the bundle can't be sealed")
+        _sync(staging / name)
+    digests = {name: file_sha256(staging / name) for name in BUNDLE_FILES}
+    sealed = Manifest(**{field.name: getattr(manifest, field.name) for field in fields(manifest)} | {"sha256": digests})
+    write_atomically(staging / MANIFEST_FILE, sealed.to_json())
+    target.parent.mkdir(parents=True, exist_ok=True)
+    staging.rename(target)
+    _sync(target.parent)
+    return Bundle.read(target)
+
+
+def copy(bundle: Bundle, target: Path) -> Bundle:
+    """Copy a bundle to a folder that is not there yet; the copy appears at once and whole."""
+    aside = target.with_name(f".{target.name}.copying")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(bundle.path, aside, ignore=lambda _, names: [name for name in names if name not in (*BUNDLE_FILES, MANIFEST_FILE)])
+    aside.rename(target)
+    return Bundle.read(target)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a file's content so that a reader, or a kill, sees the old or the new, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    aside.write_text(text, encoding="utf-8")
+    _sync(aside)
+    aside.replace(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

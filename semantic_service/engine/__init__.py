@@ -1,0 +1,1 @@
+"""Texts to judgements: ONNX Runtime and tokenizers, no HTTP."""

@@ -1,0 +1,107 @@
+"""One loaded model: a normalised text to calibrated probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import onnxruntime
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from semantic_service.contract.bundle import MODEL_FILE, SELF_CHECK_TOLERANCE, TOKENIZER_FILE, Bundle, CorruptBundleError, SelfCheckError
+from semantic_service.contract.labels import Label
+from semantic_service.contract.text import normalise
+
+Logits = NDArray[np.float32]
+Probabilities = NDArray[np.float32]
+
+OVERLAP = 4  # neighbouring windows share 1/4 of their tokens
+_SEVERITY = np.arange(len(Label), dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A text's calibrated probabilities [3], and how many windows and tokens it took."""
+
+    probabilities: Probabilities
+    windows: int
+    tokens: int
+
+
+class OnnxClassifier:
+    """Scores texts one window a run, without padding, so that an answer never depends on what else is asked.
+
+    The session runs on the caller's thread alone: call it from as many threads as there are cores.
+    """
+
+    def __init__(self, model: Path, tokenizer: Path, max_tokens: int, temperature: float = 1.0) -> None:
+        """Open an ONNX graph with `input_ids` (and, if it has them, `attention_mask`, `token_type_ids`) and `logits`."""
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors
+        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._inputs = tuple(value.name for value in self._session.get_inputs())
+        self._tokenizer = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.no_padding()
+        self._tokenizer.enable_truncation(max_tokens, stride=max_tokens // OVERLAP)
+        self.temperature = temperature
+
+    @classmethod
+    def load(cls, bundle: Bundle) -> Self:
+        """Load a bundle's model and check it against the recorded probabilities.
+
+        Raises:
+            CorruptBundleError: the graph or the tokenizer can't be opened.
+            SelfCheckError: a probability is off by more than 1e-3.
+
+        """
+        manifest = bundle.manifest
+        try:
+            classifier = cls(bundle.file(MODEL_FILE), bundle.file(TOKENIZER_FILE), manifest.max_tokens, manifest.temperature)
+        except Exception as error:  # ONNX Runtime and tokenizers raise their own, unrelated classes
+            raise CorruptBundleError(f"{bundle.path}: the model or its tokenizer can't be opened ({error})") from error
+        classifier.self_check(bundle)
+        return classifier
+
+    def self_check(self, bundle: Bundle) -> None:
+        """Score the manifest's texts again.
+
+        Raises:
+            SelfCheckError: a probability is off by more than 1e-3.
+
+        """
+        for number, check in enumerate(bundle.manifest.self_check, start=1):
+            off = float(np.abs(self.score(normalise(check.text).text).probabilities - np.float32(check.probabilities)).max())
+            if not off <= SELF_CHECK_TOLERANCE:
+                raise SelfCheckError(
+                    f"{bundle.file(MODEL_FILE)}: self-check text {number} is off by {off:.4f}, at most {SELF_CHECK_TOLERANCE} is allowed; "
+                    "the model does not run here as it ran where it was made"
+                )
+
+    def windows(self, text: str) -> list[list[int]]:
+        """Cut a normalised text into overlapping windows of token ids, special tokens included."""
+        encoding = self._tokenizer.encode_batch_fast([text])[0]
+        return [encoding.ids, *(window.ids for window in encoding.overflowing)]
+
+    def logits(self, window: Sequence[int]) -> Logits:
+        """Run one window: logits [3]."""
+        ids = np.array([window], dtype=np.int64)
+        values = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
+        answer: Logits = self._session.run(["logits"], {name: values[name] for name in self._inputs})[0][0]
+        return answer
+
+    def score(self, text: str) -> Score:
+        """Score a normalised text; of several windows the most severe one counts (the highest mean label id)."""
+        windows = self.windows(text)
+        each = softmax(np.stack([self.logits(window) for window in windows]) / np.float32(self.temperature))
+        return Score(each[int(np.argmax(each @ _SEVERITY))], len(windows), sum(map(len, windows)))
+
+
+def softmax(logits: Logits) -> Probabilities:
+    """Softmax over the last axis."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities

@@ -1,0 +1,59 @@
+"""Judge a text: normalise, look for terms, score, decide."""
+
+import time
+from dataclasses import dataclass
+
+from semantic_service.contract.text import normalise
+from semantic_service.contract.verdict import DEFAULT_SCENE, Policy, Verdict, decide
+from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.engine.lexicon import Lexicon
+
+MAX_CHARS = 10_000  # of a text are judged, about 70 windows of 128 tokens; what lies behind is cut
+
+
+class EmptyTextError(ValueError):
+    """Nothing of the text can be seen."""
+
+    def __init__(self) -> None:
+        super().__init__("the text is empty, or holds only white space and invisible characters")
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """A verdict with what an answer, a metric or a log line needs beside it."""
+
+    verdict: Verdict
+    scene: str
+    truncated: bool
+    model_version: str
+    tokens: int
+    inference_s: float
+
+
+class Moderator:
+    """One model under one policy. Safe to call from many threads."""
+
+    def __init__(self, classifier: OnnxClassifier, model_version: str, policy: Policy, uncertain_max: float) -> None:
+        self._classifier = classifier
+        self._lexicon = Lexicon(policy)
+        self.policy = policy
+        self._uncertain_max = uncertain_max
+        self.model_version = model_version
+
+    def judge(self, text: str, scene: str = DEFAULT_SCENE) -> Judgement:
+        """Judge one text.
+
+        Raises:
+            EmptyTextError: nothing is left of the text once it is normalised.
+
+        """
+        normalised = normalise(text[:MAX_CHARS])
+        if not normalised.text:
+            raise EmptyTextError
+        started = time.perf_counter()
+        score = self._classifier.score(normalised.text)
+        inference_s = time.perf_counter() - started
+        compliant, suspicious, violation = map(float, score.probabilities)
+        hits = self._lexicon.find(normalised)
+        verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self._uncertain_max, hits)
+        return Judgement(verdict, scene, len(text) > MAX_CHARS, self.model_version, score.tokens, inference_s)

@@ -1,0 +1,1 @@
+"""From labelled posts to a verified bundle: read, check, fine-tune, merge, export, quantise, calibrate, evaluate."""

@@ -1,0 +1,185 @@
+"""Labelled texts from files of every accepted shape; de-duplicated, split by hash, weighed, digested."""
+
+import csv
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from semantic_service.contract.labels import Label, UnknownLabelError
+from semantic_service.contract.text import normalise, text_id
+
+
+class DataError(ValueError):
+    """A data file, or a line of one, that can't be used; the message names file, line and reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A normalised text with its label, and where it stands."""
+
+    text: str
+    label: Label
+    file: str
+    line: int
+
+    @property
+    def id(self) -> str:
+        """The text's id, as in `data/annotations`."""
+        return text_id(self.text)
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the file calls the text and the label."""
+
+    text: str = "text"
+    label: str = "label"
+
+
+def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[Example]:
+    """Read JSONL, CSV or TSV files.
+
+    A row is `text` or `content` + `label`, Alpaca (`instruction` + `input`, `output`) or ShareGPT (first human turn,
+    first gpt turn); a label is a name, an alias or an id.
+
+    Raises:
+        DataError: at the first row that is none of these, has an empty text or an unknown label.
+
+    """
+    return [example for path in paths for example in _examples(path, columns)]
+
+
+def _examples(path: Path, columns: Columns) -> Iterator[Example]:
+    for line, row in read_rows(path):
+        try:
+            text, label = _text_and_label(row, columns)
+            normalised = normalise(text).text
+            if not normalised:
+                raise DataError("the text is empty")
+            yield Example(normalised, Label.parse(label), str(path), line)
+        except (UnknownLabelError, DataError) as error:
+            raise DataError(f"{path}:{line}: {error}") from error
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yield each row of a file with its line number, as it stands.
+
+    Raises:
+        DataError: the file can't be read, has another ending than .jsonl, .csv or .tsv, or a line is broken.
+
+    """
+    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
+        ".jsonl": _json_rows,
+        ".csv": lambda file: _table_rows(file, "excel"),
+        ".tsv": lambda file: _table_rows(file, "excel-tab"),
+    }
+    if path.suffix not in readers:
+        raise DataError(f"{path}: the name must end in {', '.join(readers)}")
+    try:
+        yield from readers[path.suffix](path)
+    except OSError as error:
+        raise DataError(f"{path}: can't be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
+
+
+def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path}:{number}: must be an object, got {type(row).__name__}")
+            yield number, row
+
+
+def _table_rows(path: Path, dialect: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.DictReader(file, dialect=dialect, strict=True)
+        try:
+            for row in rows:
+                if None in row or None in row.values():
+                    raise DataError(f"{path}:{rows.line_num}: has another number of columns than the header")
+                yield rows.line_num, row
+        except csv.Error as error:
+            raise DataError(f"{path}:{rows.line_num}: {error}") from error
+
+
+def _text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
+    if "conversations" in row:
+        text, label = _turn(row["conversations"], "human"), _turn(row["conversations"], "gpt")
+    elif "instruction" in row:
+        text = "\n".join(str(row[key]) for key in ("instruction", "input") if row.get(key))
+        label = row.get("output")
+    else:
+        text, label = row.get(columns.text, row.get("content")), row.get(columns.label)
+    if not isinstance(text, str):
+        raise DataError(f"no text: wanted a text under {columns.text!r} or 'content', the row has {sorted(map(str, row))}")
+    if label is None:
+        raise DataError(f"no label: wanted {columns.label!r}, the row has {sorted(map(str, row))}")
+    return text, label
+
+
+def _turn(conversations: Any, speaker: str) -> str:
+    if not isinstance(conversations, list):
+        raise DataError("conversations must be a list of turns")
+    for turn in conversations:
+        if isinstance(turn, dict) and turn.get("from") == speaker and isinstance(turn.get("value"), str):
+            return str(turn["value"])
+    raise DataError(f"conversations have no {speaker} turn")
+
+
+def deduplicate(examples: Iterable[Example]) -> list[Example]:
+    """Keep the first of equal texts; texts that come with several labels keep the most frequent, the severest of ties."""
+    by_id: dict[str, list[Example]] = {}
+    for example in examples:
+        by_id.setdefault(example.id, []).append(example)
+    return [_agreed(copies) for copies in by_id.values()]
+
+
+def _agreed(copies: Sequence[Example]) -> Example:
+    counts = Counter(copy.label for copy in copies)
+    label = max(counts, key=lambda candidate: (counts[candidate], candidate))
+    return next(copy for copy in copies if copy.label == label)
+
+
+def without(examples: Iterable[Example], held_out: Iterable[Example]) -> list[Example]:
+    """Drop the examples whose text is held out, so that no test text is trained on."""
+    held = {example.id for example in held_out}
+    return [example for example in examples if example.id not in held]
+
+
+def split(examples: Iterable[Example], share: float) -> tuple[list[Example], list[Example]]:
+    """Split into train and validation by the hash of the text: the same text always falls on the same side."""
+    train: list[Example] = []
+    validation: list[Example] = []
+    for example in examples:
+        (validation if int(example.id, 16) < share * 2**64 else train).append(example)
+    return train, validation
+
+
+def class_weights(examples: Iterable[Example]) -> tuple[float, ...]:
+    """Weigh each label by total / (labels * count), as scikit-learn's `balanced`.
+
+    Raises:
+        DataError: a label has no example.
+
+    """
+    counts = Counter(example.label for example in examples)
+    if absent := [label.english for label in Label if not counts[label]]:
+        raise DataError(f"no training example is {absent[0]}: add some, or set train.class_weights to none")
+    return tuple(counts.total() / (len(Label) * counts[label]) for label in Label)
+
+
+def digest(examples: Iterable[Example]) -> str:
+    """Digest texts and labels, whatever their order."""
+    lines = sorted(f"{example.id} {int(example.label)}" for example in examples)
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
