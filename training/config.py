@@ -8,9 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-
-class ConfigError(ValueError):
-    """A config that can't be used; the message names the file, the key and what would be accepted."""
+from training.errors import ConfigError
 
 
 class _Section(BaseModel):
@@ -74,10 +72,14 @@ class TrainSection(_Section):
 
 
 class ExportConfig(_Section):
-    """How the model is stored. `auto` takes int8 where its measured loss is small, else fp32."""
+    """How the model is stored. `auto` takes int8 where its measured loss is small, else fp32.
+
+    `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `card_notes` go into the model card.
+    """
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
     vocabulary_size: Annotated[int, Field(ge=100)] | None = None
+    card_notes: str = ""
 
 
 class TrainConfig(_Section):

@@ -11,10 +11,7 @@ from typing import Any
 
 from semantic_service.contract.labels import Label, UnknownLabelError
 from semantic_service.contract.text import normalise, text_id
-
-
-class DataError(ValueError):
-    """A data file, or a line of one, that can't be used; the message names file, line and reason."""
+from training.errors import DataError
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,19 +47,18 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
         DataError: at the first row that is none of these, has an empty text or an unknown label.
 
     """
-    return [example for path in paths for example in _examples(path, columns)]
+    return [_example(path, line, row, columns) for path in paths for line, row in read_rows(path)]
 
 
-def _examples(path: Path, columns: Columns) -> Iterator[Example]:
-    for line, row in read_rows(path):
-        try:
-            text, label = _text_and_label(row, columns)
-            normalised = normalise(text).text
-            if not normalised:
-                raise DataError("the text is empty")
-            yield Example(normalised, Label.parse(label), str(path), line)
-        except (UnknownLabelError, DataError) as error:
-            raise DataError(f"{path}:{line}: {error}") from error
+def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
+    try:
+        text, label = _text_and_label(row, columns)
+        normalised = normalise(text).text
+        if not normalised:
+            raise DataError("the text is empty")
+        return Example(normalised, Label.parse(label), str(path), line)
+    except (UnknownLabelError, DataError) as error:
+        raise DataError(f"{path}:{line}: {error}") from error
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -74,8 +70,8 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """
     readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
         ".jsonl": _json_rows,
-        ".csv": lambda file: _table_rows(file, "excel"),
-        ".tsv": lambda file: _table_rows(file, "excel-tab"),
+        ".csv": lambda file: _table_rows(file, ",", csv.QUOTE_MINIMAL),
+        ".tsv": lambda file: _table_rows(file, "\t", csv.QUOTE_NONE),
     }
     if path.suffix not in readers:
         raise DataError(f"{path}: the name must end in {', '.join(readers)}")
@@ -101,9 +97,9 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _table_rows(path: Path, dialect: str) -> Iterator[tuple[int, dict[str, Any]]]:
+def _table_rows(path: Path, delimiter: str, quoting: int) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, dialect=dialect, strict=True)
+        rows = csv.DictReader(file, delimiter=delimiter, quoting=quoting, strict=True)
         try:
             for row in rows:
                 if None in row or None in row.values():
@@ -135,6 +131,18 @@ def _turn(conversations: Any, speaker: str) -> str:
         if isinstance(turn, dict) and turn.get("from") == speaker and isinstance(turn.get("value"), str):
             return str(turn["value"])
     raise DataError(f"conversations have no {speaker} turn")
+
+
+def read_benign(paths: Iterable[Path], columns: Columns = Columns(), most: int = 2000) -> list[Example]:
+    """Read ordinary texts, labelled or not, as compliant ones; of many, the `most` with the lowest ids.
+
+    Raises:
+        DataError: at the first row that has no text.
+
+    """
+    rows = ((path, line, row) for path in paths for line, row in read_rows(path))
+    examples = [_example(path, line, row | {columns.label: Label.COMPLIANT}, columns) for path, line, row in rows]
+    return sorted(deduplicate(examples), key=lambda example: example.id)[:most]
 
 
 def deduplicate(examples: Iterable[Example]) -> list[Example]:

@@ -1,7 +1,6 @@
 """Fine-tune an encoder's LoRA adapters, pooler and classifier on labelled texts."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,14 +27,11 @@ from semantic_service.contract.labels import LABEL_NAMES, Label
 from training.config import LoraConfig as LoraSection
 from training.config import TrainConfig
 from training.dataset import Example, class_weights
+from training.errors import BaseModelError
 from training.runs import Progress, Run
 
 # The head by the names that transformers gives it: BERT and RoBERTa, DistilBERT, and decoders such as Qwen.
 HEAD_MODULES = ("pooler", "classifier", "pre_classifier", "score")
-
-
-class BaseModelError(ValueError):
-    """A base model that can't be loaded or is too short for the config; the message says what to change."""
 
 
 def load_base(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -100,11 +96,8 @@ def _part(name: str) -> str:
     return "head" if set(name.split(".")) & set(HEAD_MODULES) else "encoder"
 
 
-def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence[Example], run: Run) -> Path:
-    """Fine-tune; keep the epoch with the best macro-F1 on validation.
-
-    Returns:
-        The folder with the best adapter, its head and the tokenizer.
+def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence[Example], run: Run) -> None:
+    """Fine-tune, and save the epoch with the best macro-F1 on validation as `run.adapter`.
 
     Raises:
         BaseModelError: the base can't be loaded, or its positions are fewer than max_tokens.
@@ -119,10 +112,10 @@ def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence
     print(parameter_table(model), flush=True)
     trainer = _trainer(config, model, tokenizer, (train, validation), run)
     trainer.train()
-    adapter = run.path / "adapter"
-    model.save_pretrained(adapter)
-    tokenizer.save_pretrained(adapter)
-    return adapter
+    aside = run.adapter.with_name("adapter.partial")
+    model.save_pretrained(aside)
+    tokenizer.save_pretrained(aside)
+    aside.rename(run.adapter)
 
 
 def _trainer(

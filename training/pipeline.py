@@ -1,36 +1,119 @@
-"""A run from config to bundle, stage by stage."""
+"""A run from config to bundle, stage by stage; a stage that a killed run finished is not done again."""
 
+import shutil
+from collections import Counter
 from dataclasses import dataclass
-from pathlib import Path
 
+from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
+from semantic_service.contract.labels import Label
+from semantic_service.engine.classifier import OnnxClassifier
 from training.config import TrainConfig
-from training.dataset import Columns, Example, deduplicate, read_examples, split, without
+from training.dataset import Columns, Example, deduplicate, digest, read_benign, read_examples, split, without
+from training.evaluate import Metrics, Scored, measure, score
+from training.export import check_parity, export
+from training.finetune import finetune
+from training.merge import merge
+from training.package import Product, package
+from training.precision import Candidate, choose
+from training.report import write_report
+from training.runs import Run
+from training.vocabulary import shrink_vocabulary
+
+PARITY_TEXTS = 64
+QUICK_ROWS = 800
+QUICK_EVALUATION_ROWS = 200
+QUICK = (f"train.max_rows={QUICK_ROWS}", "train.epochs=1", "train.logging_steps=5")
 
 
 @dataclass(frozen=True, slots=True)
 class Sets:
-    """The examples of a run; no text is in two of them."""
+    """The examples of a run; no validation or test text is in `train`."""
 
     train: list[Example]
     validation: list[Example]
-    test: dict[Path, list[Example]]
+    test: dict[str, list[Example]]  # by the file's stem
+    benign: list[Example]
 
 
 def read_sets(config: TrainConfig) -> Sets:
-    """Read, de-duplicate and split a config's files; validation and test texts are taken out of training.
+    """Read, de-duplicate and split a config's files.
 
     Raises:
         DataError: a file or a row can't be used.
 
     """
-    columns = Columns(config.data.text_column, config.data.label_column)
-    test = {path: read_examples([path], columns) for path in config.data.test}
-    held_out = [example for examples in test.values() for example in examples]
-    train = without(deduplicate(read_examples(config.data.train, columns)), held_out)
-    if isinstance(config.data.validation, float):
-        train, validation = split(train, config.data.validation)
+    data, most = config.data, config.train.max_rows
+    columns = Columns(data.text_column, data.label_column)
+    test = {path.stem: read_examples([path], columns) for path in data.test}
+    benign = read_benign(data.benign, columns)
+    held_out = [example for examples in (*test.values(), benign) for example in examples]
+    train = without(deduplicate(read_examples(data.train, columns)), held_out)
+    if isinstance(data.validation, float):
+        train, validation = split(train, data.validation)
     else:
-        validation = without(deduplicate(read_examples(config.data.validation, columns)), held_out)
+        validation = without(deduplicate(read_examples(data.validation, columns)), held_out)
         train = without(train, validation)
-    repeat = {str(path): times for path, times in config.data.repeat.items()}
-    return Sets([example for example in train for _ in range(repeat.get(example.file, 1))], validation, test)
+    repeat = {str(path): times for path, times in data.repeat.items()}
+    repeated = [example for example in _some(train, most) for _ in range(repeat.get(example.file, 1))]
+    few = most and QUICK_EVALUATION_ROWS
+    return Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few))
+
+
+def _some(examples: list[Example], most: int | None) -> list[Example]:
+    return examples if most is None else sorted(examples, key=lambda example: example.id)[:most]
+
+
+def run_pipeline(config: TrainConfig, run: Run) -> Bundle:
+    """Fine-tune, merge, export, quantise, calibrate, evaluate and seal.
+
+    Raises:
+        DataError: a file or a row can't be used.
+        BaseModelError: the base can't be loaded, or is too short.
+        ParityError: the ONNX graph does not compute what torch does.
+
+    """
+    sets = read_sets(config)
+    _say_sets(sets)
+    if not run.adapter.exists():
+        run.set_status("fine-tuning")
+        finetune(config, sets.train, sets.validation, run)
+    if not run.exported.exists():
+        run.set_status("exporting")
+        _export(config, run, sets)
+    run.set_status("choosing the precision")
+    chosen = choose(run.exported, config, sets.validation)
+    run.set_status("evaluating")
+    measured = _measure(config, chosen, sets)
+    product = Product(chosen, measured, digest([*sets.train, *sets.validation]), dict(Counter(example.file for example in sets.train)))
+    bundle = package(config, run, product)
+    run.set_status("finished")
+    return bundle
+
+
+def _say_sets(sets: Sets) -> None:
+    named = {"train": sets.train, "validation": sets.validation, **sets.test, "benign": sets.benign}
+    for name, examples in named.items():
+        counts = Counter(example.label for example in examples)
+        print(f"{name:24} {len(examples):7,} rows  " + "  ".join(f"{label.english} {counts[label]:,}" for label in Label), flush=True)
+
+
+def _export(config: TrainConfig, run: Run, sets: Sets) -> None:
+    model, tokenizer = merge(config.model.base, run.adapter)
+    if config.export.vocabulary_size is not None:
+        texts = {example.text for example in sets.train}
+        model, tokenizer = shrink_vocabulary(model, tokenizer, texts, config.export.vocabulary_size)
+    aside = run.exported.with_name("fp32.partial")
+    shutil.rmtree(aside, ignore_errors=True)
+    export(model, tokenizer, aside)
+    classifier = OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, config.model.max_tokens)
+    difference = check_parity(model, classifier, [example.text for example in sets.validation[:PARITY_TEXTS]])
+    print(f"parity: torch and ONNX logits differ by at most {difference:.2g}", flush=True)
+    aside.rename(run.exported)
+
+
+def _measure(config: TrainConfig, chosen: Candidate, sets: Sets) -> dict[str, tuple[Scored, Metrics]]:
+    model, tokenizer = chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE
+    classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature)
+    named = {"validation": sets.validation, **sets.test, **({"benign": sets.benign} if sets.benign else {})}
+    scored = {name: score(classifier, examples, name) for name, examples in named.items()}
+    return {name: (rows, measure(rows, chosen.temperature)) for name, rows in scored.items()}

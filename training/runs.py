@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from semantic_service.contract.bundle import write_atomically
 from training.config import TrainConfig
+from training.errors import ConfigError
 
 PROJECT = Path(__file__).parents[1]
 
@@ -26,28 +27,50 @@ class Run:
     path: Path
 
     @classmethod
-    def start(cls, config: TrainConfig, path: Path | None) -> Self:
-        """Make the run's folder and write its config.
+    def open(cls, config: TrainConfig, path: Path | None) -> Self:
+        """Start a run, or carry on with the one that `path` holds.
 
         Raises:
-            FileExistsError: `path` holds another run.
+            ConfigError: `path` holds a run of another config, or a finished one.
 
         """
         if path is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
             path = Path("runs") / f"{stamp}-{Path(config.model.base).name}"
-        if (path / "status.json").exists():
-            raise FileExistsError(f"{path} holds a run already: choose another --run-dir")
-        path.mkdir(parents=True, exist_ok=True)
         run = cls(path)
-        write_atomically(path / "config.yaml", yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
-        run.set_status("started")
+        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
+        if run.bundle.exists():
+            raise ConfigError(f"{run.bundle} is finished: choose another --run-dir")
+        if run.config.exists() and run.config.read_text(encoding="utf-8") != text:
+            raise ConfigError(f"{path} holds a run of another config ({run.config}): choose another --run-dir")
+        path.mkdir(parents=True, exist_ok=True)
+        write_atomically(run.config, text)
         return run
+
+    @property
+    def config(self) -> Path:
+        """The config, with every key."""
+        return self.path / "config.yaml"
 
     @property
     def id(self) -> str:
         """The folder's name."""
         return self.path.name
+
+    @property
+    def adapter(self) -> Path:
+        """The fine-tuned adapters, head and tokenizer; there when fine-tuning is done."""
+        return self.path / "adapter"
+
+    @property
+    def exported(self) -> Path:
+        """The fp32 ONNX graph with its tokenizer and config; there when it has passed the parity check."""
+        return self.path / "onnx" / "fp32"
+
+    @property
+    def bundle(self) -> Path:
+        """The finished bundle."""
+        return self.path / "bundle"
 
     def set_status(self, stage: str) -> None:
         """Record the stage that the run has reached."""
@@ -58,6 +81,10 @@ class Run:
         """Append one logging step to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
+
+    def forget_metrics(self) -> None:
+        """Drop the steps of a fine-tuning that was killed; it starts again."""
+        (self.path / "metrics.jsonl").unlink(missing_ok=True)
 
     def metrics(self) -> list[dict[str, Any]]:
         """Read every logging step so far."""
@@ -74,6 +101,7 @@ class Progress:
         self._batch_size = batch_size
         self._stream = stream
         self._started = time.monotonic()
+        run.forget_metrics()
         self._bar = tqdm(total=total_steps, unit="step", file=stream, disable=not stream.isatty(), desc="fine-tune")
 
     def step(self, step: int) -> None:

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -186,8 +186,7 @@ def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
             raise IncompleteBundleError(f"{staging / name}: missing, so the bundle can't be sealed")
         _sync(staging / name)
     digests = {name: file_sha256(staging / name) for name in BUNDLE_FILES}
-    sealed = Manifest(**{field.name: getattr(manifest, field.name) for field in fields(manifest)} | {"sha256": digests})
-    write_atomically(staging / MANIFEST_FILE, sealed.to_json())
+    write_atomically(staging / MANIFEST_FILE, replace(manifest, sha256=digests).to_json())
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(target)
     _sync(target.parent)

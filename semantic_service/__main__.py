@@ -1,0 +1,53 @@
+"""Serve: `python -m semantic_service`."""
+
+import argparse
+import logging
+import sys
+
+import uvicorn
+
+from semantic_service.api.app import create_app
+from semantic_service.api.middleware import JsonFormatter
+from semantic_service.contract.bundle import BundleError
+from semantic_service.contract.verdict import PolicyError
+from semantic_service.engine.live import Live
+from semantic_service.engine.workers import Workers
+from semantic_service.settings import Settings, SettingsError
+
+GRACE_S = 30  # for requests in flight when the process is told to stop
+
+_EPILOG = """settings are environment variables, deploy/env.example lists them; for example
+  MODERATION_PORT=9000 MODERATION_MODEL=models/20261122 python -m semantic_service
+then
+  curl -s localhost:9000/classify -H 'content-type: application/json' -d '{"text": "今天天气真好"}'"""
+
+
+def main() -> int:
+    """Load the model, then open the socket; 2 if the settings or the model can't be used."""
+    parser = argparse.ArgumentParser(
+        prog="python -m semantic_service", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.parse_args()
+    try:
+        settings = Settings.from_environment()
+        _log_as_json(settings.log_level)
+        live = Live.open(settings.model, settings.policy, settings.uncertain_max)
+    except (SettingsError, BundleError, PolicyError) as error:
+        print(f"can't start: {error}", file=sys.stderr)
+        return 2
+    app = create_app(live, Workers(settings.threads, settings.queue))
+    logging.getLogger("semantic_service").info(
+        "serving", extra={"url": f"http://{settings.host}:{settings.port}", "model_version": live.moderator.model_version}
+    )
+    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S)
+    return 0
+
+
+def _log_as_json(level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""HTTP: FastAPI on one side, the engine's Moderator on the other."""

@@ -1,0 +1,37 @@
+"""Wires the app together."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from semantic_service.api import errors
+from semantic_service.api.middleware import RequestMiddleware
+from semantic_service.api.routes import router
+from semantic_service.api.service import Service
+from semantic_service.engine.live import Live
+from semantic_service.engine.workers import Workers
+
+_DESCRIPTION = """Judges Chinese posts: **compliant 合规**, **suspicious 疑似** or **violation 违规**.
+
+Every answer carries `X-Request-ID`; every error is `{"error": {"code", "message", "request_id"}}`."""
+
+
+def create_app(live: Live, workers: Workers) -> FastAPI:
+    """Build the app on a loaded model; when the app stops, what waits is finished and the workers are closed."""
+    service = Service(live, workers)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        watch = asyncio.create_task(service.watch_policy())
+        yield
+        watch.cancel()
+        await asyncio.to_thread(workers.close)
+
+    app = FastAPI(title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app.state.service = service
+    app.include_router(router)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    errors.install(app)
+    return app

@@ -1,0 +1,82 @@
+"""Every error as one shape; inside, nobody knows HTTP."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from semantic_service.api.schemas import ErrorDetail
+from semantic_service.contract.bundle import SelfCheckError
+from semantic_service.engine.moderator import EmptyTextError
+from semantic_service.engine.workers import QueueFullError
+
+RETRY_AFTER_S = 1
+MAX_PROBLEMS = 5  # named in one message
+_CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_TEXT_CODES = {"string_too_long": "text_too_long", "string_too_short": "empty_text"}
+
+
+class BodyTooLargeError(HTTPException):
+    """A body above the bound; an HTTPException, since FastAPI's body parser lets no other error through."""
+
+    def __init__(self, bound: int) -> None:
+        super().__init__(413, f"the body is larger than {bound:,} bytes")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error that routes raise in the one shape."""
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(EmptyTextError, _on_empty_text)
+    app.add_exception_handler(QueueFullError, _on_unavailable)
+    app.add_exception_handler(SelfCheckError, _on_unavailable)
+
+
+def answer(status: int, detail: ErrorDetail) -> JSONResponse:
+    """Build an error's answer; 503 says when to try again."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    return JSONResponse({"error": detail.model_dump()}, status, headers)
+
+
+def describe(errors: Sequence[Any], request_id: str) -> ErrorDetail:
+    """Say what pydantic found, without the values: they are user text."""
+    first = errors[0]
+    code = _TEXT_CODES.get(first["type"], "invalid_field") if first["loc"][-1:] == ("text",) else "invalid_field"
+    problems = (f"{'.'.join(map(str, error['loc'])) or 'item'}: {error['msg']}" for error in errors[:MAX_PROBLEMS])
+    return ErrorDetail(code=code, message="; ".join(problems).encode("utf-8", "replace").decode(), request_id=request_id)
+
+
+def empty_text(error: EmptyTextError, request_id: str) -> ErrorDetail:
+    """Say that a text holds nothing to judge."""
+    return ErrorDetail(code="empty_text", message=str(error), request_id=request_id)
+
+
+def _on_http(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return _answer(request, error.status_code, _CODES.get(error.status_code, "http_error"), str(error.detail))
+
+
+def _on_validation(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = error.errors()
+    if errors[0]["type"] == "json_invalid":
+        return _answer(request, HTTPStatus.BAD_REQUEST, "malformed", "the body is not JSON")
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, describe(errors, request.state.request_id))
+
+
+def _on_empty_text(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, EmptyTextError)
+    return answer(HTTPStatus.UNPROCESSABLE_ENTITY, empty_text(error, request.state.request_id))
+
+
+def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
+    code = "overloaded" if isinstance(error, QueueFullError) else "not_ready"
+    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, code, str(error))
+
+
+def _answer(request: Request, status: int, code: str, message: str) -> JSONResponse:
+    return answer(status, ErrorDetail(code=code, message=message, request_id=request.state.request_id))

@@ -1,0 +1,41 @@
+"""Prometheus metrics; no text, no user ids, and label values from closed sets."""
+
+from prometheus_client import CollectorRegistry, Counter, GCCollector, Gauge, Histogram, PlatformCollector, ProcessCollector
+
+from semantic_service.engine.moderator import Judgement
+from semantic_service.engine.workers import Done
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
+
+
+class Metrics:
+    """One registry an app."""
+
+    def __init__(self, model_version: str) -> None:
+        registry = self.registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        self.requests = Counter("moderation_requests", "HTTP requests answered", ("route", "status"), registry=registry)
+        self.request_seconds = Histogram("moderation_request_seconds", "Time to answer", ("route",), buckets=_SECONDS, registry=registry)
+        names = ("label", "suggestion", "scene", "decided_by")
+        self.judgements = Counter("moderation_judgements", "Texts judged", names, registry=registry)
+        tenths = [tenth / 10 for tenth in range(1, 11)]
+        self.confidence = Histogram("moderation_confidence", "Largest probability", buckets=tenths, registry=registry)
+        self.uncertain = Counter("moderation_uncertain", "Texts the model is unsure of", registry=registry)
+        self.queue_seconds = Histogram("moderation_queue_seconds", "Time a text waits for a core", buckets=_SECONDS, registry=registry)
+        self.inference_seconds = Histogram("moderation_inference_seconds", "Time to score a text", buckets=_SECONDS, registry=registry)
+        self.batch_texts = Histogram("moderation_batch_texts", "Texts asked for together", buckets=_COUNTS, registry=registry)
+        self.batch_tokens = Histogram("moderation_batch_tokens", "Tokens of one text, all windows", buckets=_COUNTS, registry=registry)
+        Gauge("moderation_model_info", "The model in use", ("version",), registry=registry).labels(model_version).set(1)
+
+    def judged(self, done: Done[Judgement], known_scene: str) -> None:
+        """Count one judgement; `known_scene` is one of the policy's."""
+        judgement, verdict = done.answer, done.answer.verdict
+        self.judgements.labels(verdict.label.english, verdict.suggestion.value, known_scene, verdict.decided_by.value).inc()
+        self.confidence.observe(verdict.confidence)
+        self.uncertain.inc(verdict.uncertain)
+        self.queue_seconds.observe(done.queue_s)
+        self.inference_seconds.observe(judgement.inference_s)
+        self.batch_tokens.observe(judgement.tokens)

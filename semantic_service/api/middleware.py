@@ -1,0 +1,110 @@
+"""Around every request: an id, a bound on the body, the last door for errors, a metric and a log line without user text."""
+
+import json
+import logging
+import re
+import time
+import traceback
+import uuid
+from datetime import UTC, datetime
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from semantic_service.api.errors import BodyTooLargeError, answer
+from semantic_service.api.metrics import Metrics
+from semantic_service.api.schemas import ErrorDetail
+
+MAX_BODY_BYTES = 4 * 1024 * 1024
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+log = logging.getLogger("semantic_service.access")
+
+
+class RequestMiddleware:
+    """Plain ASGI, since Starlette's own middleware class costs a task a request."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; anything but HTTP passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers.get("x-request-id", ""))
+        scope.setdefault("state", {})["request_id"] = request_id
+        status = 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        try:
+            if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+                detail = ErrorDetail(code="body_too_large", message=BodyTooLargeError(MAX_BODY_BYTES).detail, request_id=request_id)
+                await answer(413, detail)(scope, receive, send_with_id)
+            else:
+                await self._app(scope, _bounded(receive), send_with_id)
+        except Exception as error:  # the request's door: no exception's message may reach the log, it can quote user text
+            log.error(
+                "request failed", extra={"request_id": request_id, "error": type(error).__name__, "traceback": traceback.format_tb(error.__traceback__)}
+            )
+            if status:  # the answer has begun: let the server cut the connection
+                raise
+            detail = ErrorDetail(code="internal", message="internal error; the log has it under this request id", request_id=request_id)
+            await answer(500, detail)(scope, receive, send_with_id)
+        finally:
+            self._record(scope, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unknown")
+        self._metrics.requests.labels(route, status).inc()
+        self._metrics.request_seconds.labels(route).observe(seconds)
+        state = scope["state"]
+        fields = {"request_id": state["request_id"], "route": route, "status": status, "seconds": round(seconds, 6)}
+        log.info("request", extra=fields | state.get("summary", {}))
+
+
+def _request_id(sent: str) -> str:
+    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+
+
+def _bounded(receive: Receive) -> Receive:
+    size = 0
+
+    async def bounded() -> Message:
+        nonlocal size
+        message = await receive()
+        size += len(message.get("body", b""))
+        if size > MAX_BODY_BYTES:
+            raise BodyTooLargeError(MAX_BODY_BYTES)
+        return message
+
+    return bounded
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message and the record's extra fields."""
+
+    _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Write a record."""
+        entry: dict[str, object] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        entry |= {key: value for key, value in vars(record).items() if key not in self._STANDARD}
+        if record.exc_info and record.exc_info[1]:
+            entry["error"] = type(record.exc_info[1]).__name__
+            entry["traceback"] = traceback.format_tb(record.exc_info[2])
+        return json.dumps(entry, ensure_ascii=False, default=str)

@@ -1,0 +1,119 @@
+"""The routes: one function each, no logic of their own."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.responses import HTMLResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from pydantic import ValidationError
+
+from semantic_service.api.errors import describe, empty_text
+from semantic_service.api.schemas import (
+    BatchAnswer,
+    BatchRequest,
+    ClassifyAnswer,
+    ClassifyRequest,
+    ErrorAnswer,
+    Health,
+    ItemError,
+    ModelAnswer,
+)
+from semantic_service.api.service import Service
+from semantic_service.engine.moderator import EmptyTextError
+
+_PAGE = (Path(__file__).parent / "index.html").read_text(encoding="utf-8")
+_PAGE_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 413, 422, 503)}
+
+router = APIRouter()
+
+
+def _service(request: Request) -> Service:
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
+
+
+Serving = Annotated[Service, Depends(_service)]
+
+
+@router.post("/classify", responses=_ERRORS)
+async def classify(post: ClassifyRequest, request: Request, service: Serving) -> ClassifyAnswer:
+    """Judge one post."""
+    [judgement] = await service.judge(service.live.moderator, [post])
+    if isinstance(judgement, EmptyTextError):
+        raise judgement
+    request.state.summary = {
+        "chars": len(post.text),
+        "label": judgement.verdict.label.english,
+        "suggestion": judgement.verdict.suggestion.value,
+        "model_version": judgement.model_version,
+    }
+    return ClassifyAnswer.of(judgement, request.state.request_id, post.data_id)
+
+
+@router.post("/classify/batch", responses=_ERRORS)
+async def classify_batch(batch: BatchRequest, request: Request, service: Serving) -> BatchAnswer:
+    """Judge up to 256 posts; the results come in the order of the items, a bad one's error in its place."""
+    moderator, request_id = service.live.moderator, request.state.request_id
+    items = [_parse_item(item, request_id) for item in batch.items]
+    posts = [item for item in items if isinstance(item, ClassifyRequest)]
+    judgements = iter(await service.judge(moderator, posts))
+    results: list[ClassifyAnswer | ItemError] = []
+    for item in items:
+        if isinstance(item, ItemError):
+            results.append(item)
+            continue
+        judgement = next(judgements)
+        if isinstance(judgement, EmptyTextError):
+            results.append(ItemError(data_id=item.data_id, error=empty_text(judgement, request_id)))
+        else:
+            results.append(ClassifyAnswer.of(judgement, request_id, item.data_id))
+    request.state.summary = {"items": len(items), "bad_items": len(items) - len(posts), "model_version": moderator.model_version}
+    return BatchAnswer(results=results, model_version=moderator.model_version)
+
+
+def _parse_item(item: object, request_id: str) -> ClassifyRequest | ItemError:
+    try:
+        return ClassifyRequest.model_validate(item)
+    except ValidationError as error:
+        data_id = item.get("data_id") if isinstance(item, dict) else None
+        is_usable = isinstance(data_id, str) and data_id.isprintable()
+        return ItemError(data_id=data_id if is_usable else None, error=describe(error.errors(), request_id))
+
+
+@router.get("/live")
+async def live() -> Health:
+    """Whether the process is up."""
+    return Health(status="alive")
+
+
+@router.get("/ready", responses={503: {"model": ErrorAnswer}})
+async def ready(service: Serving) -> Health:
+    """Whether the model answers its self-check."""
+    await asyncio.to_thread(service.live.self_check)
+    return Health(status="ready")
+
+
+@router.get("/models/current")
+async def current_model(service: Serving) -> ModelAnswer:
+    """Describe the model and the policy in use."""
+    live = service.live
+    return ModelAnswer.of(live.bundle.manifest, sorted(live.moderator.policy.scenes), live.policy_error)
+
+
+@router.get("/metrics", response_class=Response)
+async def metrics(service: Serving) -> Response:
+    """Prometheus' text format."""
+    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+
+@router.get("/", response_class=HTMLResponse, include_in_schema=False)
+async def page() -> HTMLResponse:
+    """A small page to try a text."""
+    return HTMLResponse(_PAGE, headers={"Content-Security-Policy": _PAGE_POLICY})

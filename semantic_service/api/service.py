@@ -1,0 +1,49 @@
+"""What the routes work with; it lives as long as the app."""
+
+import asyncio
+from functools import partial
+
+from semantic_service.api.metrics import Metrics
+from semantic_service.api.schemas import ClassifyRequest
+from semantic_service.contract.verdict import DEFAULT_SCENE
+from semantic_service.engine.live import Live
+from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
+from semantic_service.engine.workers import Done, Workers
+
+POLICY_POLL_S = 2.0
+
+
+class Service:
+    """The model in use, the threads that run it, and the metrics that count it."""
+
+    def __init__(self, live: Live, workers: Workers) -> None:
+        self.live = live
+        self.workers = workers
+        self.metrics = Metrics(live.bundle.manifest.model_version)
+
+    async def judge(self, moderator: Moderator, posts: list[ClassifyRequest]) -> list[Judgement | EmptyTextError]:
+        """Judge posts off the event loop, in order; a text with nothing in it gets its error in its place.
+
+        Raises:
+            QueueFullError: they do not fit into the queue.
+
+        """
+        futures = self.workers.submit([partial(moderator.judge, post.text, post.scene) for post in posts])
+        self.metrics.batch_texts.observe(len(posts))
+        outcomes = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        return [self._counted(moderator, outcome) for outcome in outcomes]
+
+    def _counted(self, moderator: Moderator, outcome: Done[Judgement] | BaseException) -> Judgement | EmptyTextError:
+        if isinstance(outcome, EmptyTextError):
+            return outcome
+        if isinstance(outcome, BaseException):
+            raise outcome
+        scene = outcome.answer.scene
+        self.metrics.judged(outcome, scene if scene in moderator.policy.scenes else DEFAULT_SCENE)
+        return outcome.answer
+
+    async def watch_policy(self) -> None:
+        """Take up a changed policy file within 2 s, for as long as the app runs."""
+        while True:
+            await asyncio.sleep(POLICY_POLL_S)
+            await asyncio.to_thread(self.live.refresh_policy)

@@ -1,0 +1,56 @@
+"""Every setting an operator has, read once from the environment (MODERATION_*)."""
+
+import difflib
+import os
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+EMBEDDED_MODEL = Path(__file__).parent / "default_model"
+
+
+class SettingsError(ValueError):
+    """A MODERATION_* variable that can't be used."""
+
+
+class Settings(BaseSettings):
+    """Defaults serve the embedded model on loopback; deploy/env.example explains each."""
+
+    model_config = SettingsConfigDict(env_prefix="MODERATION_", frozen=True)
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65535)] = 8000
+    model: Path = EMBEDDED_MODEL
+    policy: Path | None = None
+    uncertain_max: Annotated[float, Field(ge=0, le=1)] = 0.6
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0  # 0: one a core
+    queue: Annotated[int, Field(ge=1)] = 2048  # texts waiting or running
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+
+    @classmethod
+    def from_environment(cls) -> Self:
+        """Read the environment.
+
+        Raises:
+            SettingsError: an unknown MODERATION_* variable, or a value out of range.
+
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            problems = (f"{cls._variable(*item['loc'])}{item['msg']}" for item in error.errors())
+            raise SettingsError("; ".join(problems)) from error
+
+    @model_validator(mode="after")
+    def _refuse_unknown_variables(self) -> Self:
+        known = [f"MODERATION_{name.upper()}" for name in type(self).model_fields]
+        for name in os.environ:  # noqa: TID251 - the one place
+            if name.startswith("MODERATION_") and name not in known:
+                raise ValueError(f"{name} is not a setting: did you mean {difflib.get_close_matches(name, known, n=1, cutoff=0)[0]}?")
+        return self
+
+    @staticmethod
+    def _variable(*location: object) -> str:
+        return f"MODERATION_{str(location[0]).upper()}: " if location else ""

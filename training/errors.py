@@ -1,0 +1,37 @@
+"""Everything that stops a run; each message says what to change."""
+
+
+class TrainingError(Exception):
+    """The root; `exit_status` is what a command exits with.
+
+    TrainingError
+     |- ConfigError      a config, or an override, that can't be used
+     |- DataError        a data file, or a row of one (file:line: reason)
+     |- BaseModelError   a base model that isn't there, or is too short
+     |- VocabularyError  a vocabulary that can't be shrunk as asked
+     `- ParityError      the exported graph does not compute what torch did
+    """
+
+    exit_status = 2
+
+
+class ConfigError(TrainingError):
+    """A config that can't be used: the file, the key, what would be accepted."""
+
+
+class DataError(TrainingError):
+    """A data file, or a row of one, that can't be used: file, line, reason."""
+
+
+class BaseModelError(TrainingError):
+    """A base model that can't be loaded, or has fewer positions than the config wants."""
+
+
+class VocabularyError(TrainingError):
+    """A tokenizer whose vocabulary can't be shrunk as the config asks."""
+
+
+class ParityError(TrainingError):
+    """The exported graph and the torch model disagree; nothing is shipped."""
+
+    exit_status = 1

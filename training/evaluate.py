@@ -1,0 +1,145 @@
+"""Measure an exported model with the serving engine, on the rows of one file at a time."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, roc_auc_score
+from tqdm import tqdm
+
+from semantic_service.contract.labels import LABEL_NAMES, Label
+from semantic_service.engine.classifier import OnnxClassifier
+from training.calibrate import expected_calibration_error, negative_log_likelihood
+from training.dataset import Example
+
+THREADS = 0  # one a core
+
+
+@dataclass(frozen=True, slots=True)
+class ClassMetrics:
+    """One label against the others."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int
+    auc: float | None  # None where the file has no row, or only rows, of the label
+
+
+@dataclass(frozen=True, slots=True)
+class FlaggedMetrics:
+    """Compliant against the rest: a post is flagged when its label is not compliant.
+
+    `auc` and `ece` use p(suspicious) + p(violation); `ece` is of the two-way confidence in the two-way answer.
+    """
+
+    accuracy: float
+    precision: float
+    recall: float
+    f1: float
+    macro_f1: float
+    auc: float | None
+    ece: float
+    false_positive_rate: float | None  # of the compliant rows
+    false_negative_rate: float | None  # of the others
+
+
+@dataclass(frozen=True, slots=True)
+class Metrics:
+    """What a model does on one file. Labels with neither a row nor a prediction stay out of `macro_f1`."""
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+    loss: float  # mean negative log-likelihood, nats
+    ece: float
+    ece_before_calibration: float
+    uncertain_share: float  # confidence <= 0.6
+    labels: dict[str, ClassMetrics]
+    flagged: FlaggedMetrics
+    confusion: list[list[int]]  # [truth][answer], in label order
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give plain JSON values."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A file's rows as the engine scores them: `probabilities` [n, 3] calibrated, `truth` [n] label ids."""
+
+    probabilities: NDArray[np.float64]
+    truth: NDArray[np.int64]
+
+    @property
+    def log_probabilities(self) -> NDArray[np.float64]:
+        """The probabilities' logarithms, which are logits up to a constant a row."""
+        logarithms: NDArray[np.float64] = np.log(np.maximum(self.probabilities, 1e-12))
+        return logarithms
+
+    def at_temperature(self, temperature: float) -> "Scored":
+        """Soften (above 1) or sharpen (below 1) the probabilities."""
+        probabilities: NDArray[np.float64] = softmax(self.log_probabilities / temperature, axis=1)
+        return Scored(probabilities, self.truth)
+
+
+def score(classifier: OnnxClassifier, examples: Sequence[Example], title: str) -> Scored:
+    """Score examples on every core, with a progress bar on a terminal."""
+    texts = [example.text for example in examples]
+    with ThreadPoolExecutor(THREADS or None) as pool:
+        scores = list(tqdm(pool.map(classifier.score, texts), total=len(texts), desc=title, unit="text", disable=None))
+    probabilities = np.array([score.probabilities for score in scores], dtype=np.float64).reshape(-1, len(Label))
+    return Scored(probabilities, np.array([int(example.label) for example in examples], dtype=np.int64))
+
+
+def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> Metrics:
+    """Measure scored rows; `temperature` is the one that calibrated them, to say what calibration did."""
+    probabilities, truth = scored.probabilities, scored.truth
+    answer = probabilities.argmax(axis=1)
+    before = scored.at_temperature(1 / temperature).probabilities
+    present = sorted({*truth.tolist(), *answer.tolist()})
+    return Metrics(
+        rows=len(truth),
+        accuracy=float(accuracy_score(truth, answer)),
+        macro_f1=float(f1_score(truth, answer, average="macro", labels=present, zero_division=0)),
+        loss=negative_log_likelihood(scored.log_probabilities, truth),
+        ece=expected_calibration_error(probabilities.max(axis=1), answer == truth),
+        ece_before_calibration=expected_calibration_error(before.max(axis=1), answer == truth),
+        uncertain_share=float((probabilities.max(axis=1) <= uncertain_max).mean()),
+        labels=_class_metrics(probabilities, truth, answer),
+        flagged=_flagged_metrics(probabilities, truth, answer),
+        confusion=confusion_matrix(truth, answer, labels=list(Label)).tolist(),
+    )
+
+
+def _class_metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> dict[str, ClassMetrics]:
+    columns = precision_recall_fscore_support(truth, answer, labels=list(Label), zero_division=0)
+    return {
+        name: ClassMetrics(*(float(column[label]) for column in columns[:3]), int(columns[3][label]), _auc(truth == label, probabilities[:, label]))
+        for label, name in enumerate(LABEL_NAMES)
+    }
+
+
+def _flagged_metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> FlaggedMetrics:
+    truly, flagged = truth != Label.COMPLIANT, answer != Label.COMPLIANT
+    probability = 1 - probabilities[:, Label.COMPLIANT]
+    precision, recall, f1, _ = precision_recall_fscore_support(truly, flagged, average="binary", zero_division=0)
+    return FlaggedMetrics(
+        accuracy=float(accuracy_score(truly, flagged)),
+        precision=float(precision),
+        recall=float(recall),
+        f1=float(f1),
+        macro_f1=float(f1_score(truly, flagged, average="macro", zero_division=0)),
+        auc=_auc(truly, probability),
+        ece=expected_calibration_error(np.maximum(probability, 1 - probability), (probability > 0.5) == truly),  # noqa: PLR2004
+        false_positive_rate=float(flagged[~truly].mean()) if (~truly).any() else None,
+        false_negative_rate=float((~flagged[truly]).mean()) if truly.any() else None,
+    )
+
+
+def _auc(truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> float | None:
+    return float(roc_auc_score(truth, probability)) if 0 < truth.sum() < len(truth) else None

@@ -1,0 +1,59 @@
+"""Write a merged model as an ONNX graph, and prove that it computes what torch computed."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from onnxruntime.transformers.optimizer import optimize_model
+from optimum.exporters.onnx import onnx_export_from_model
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from semantic_service.contract.bundle import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
+from semantic_service.engine.classifier import OnnxClassifier
+from training.errors import ParityError
+
+PARITY_TOLERANCE = 1e-3  # absolute, on logits
+
+
+def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write model.onnx (fp32, fused where ONNX Runtime knows the architecture), tokenizer.json and config.json."""
+    folder.mkdir(parents=True, exist_ok=True)
+    model.eval()  # a graph traced in train mode keeps its dropout
+    onnx_export_from_model(model, folder, task="text-classification", do_validation=False)
+    _fuse(folder / MODEL_FILE, model)
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+    model.config.to_json_file(folder / CONFIG_FILE)
+
+
+def _fuse(path: Path, model: PreTrainedModel) -> None:
+    if model.config.model_type not in {"bert", "roberta", "xlm-roberta", "ernie"}:
+        return
+    heads, hidden = model.config.num_attention_heads, model.config.hidden_size
+    fused = optimize_model(str(path), "bert", num_heads=heads, hidden_size=hidden, opt_level=0)
+    fused.save_model_to_file(str(path))
+
+
+def check_parity(model: PreTrainedModel, classifier: OnnxClassifier, texts: Sequence[str]) -> float:
+    """Compare torch's and ONNX Runtime's logits on the first window of each text.
+
+    Returns:
+        The largest absolute difference.
+
+    Raises:
+        ParityError: it is above 1e-3.
+
+    """
+    windows = [classifier.windows(text)[0] for text in texts]
+    largest = max(float(np.abs(_torch_logits(model, window) - classifier.logits(window)).max()) for window in windows)
+    if not largest <= PARITY_TOLERANCE:
+        raise ParityError(f"ONNX and torch logits differ by {largest:.2g}, at most {PARITY_TOLERANCE} is allowed: the export is wrong")
+    return largest
+
+
+def _torch_logits(model: PreTrainedModel, window: Sequence[int]) -> NDArray[np.float32]:
+    ids = torch.tensor([window])
+    with torch.inference_mode():
+        logits: NDArray[np.float32] = model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[0].numpy()
+    return logits

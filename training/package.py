@@ -1,0 +1,108 @@
+"""Make a bundle of a measured model: card, self-check, manifest."""
+
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+
+from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
+from semantic_service.contract.text import normalise
+from semantic_service.engine.classifier import OnnxClassifier
+from training.config import TrainConfig
+from training.evaluate import Metrics
+from training.precision import Candidate
+from training.runs import Run, git_revision
+
+# Scored again each time the bundle is loaded: short and long, plain and disguised, in and out of the model's language.
+SELF_CHECK_TEXTS = (
+    "今天下班早，去菜市场买了点排骨，晚上炖汤喝。",
+    "加微信领彩金，日赚三千",
+    "你这种废物就该滚出去，看见你就恶心",
+    "有意私聊，懂的来",
+    "楼上说的有道理，不过我觉得剧情后半段还是太拖了，配角的戏份加得莫名其妙。",
+    "Is this thing on? 测试 123 😀",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A chosen model with what was measured, by data set, and what it was made from."""
+
+    chosen: Candidate
+    metrics: Mapping[str, Metrics]
+    data_digest: str
+    training_rows: Mapping[str, int]  # by file
+
+
+def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
+    """Seal the bundle `run.bundle`; its version is the run's id."""
+    chosen = product.chosen
+    staging = run.bundle.with_name("bundle.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
+        shutil.copyfile(chosen.folder / name, staging / name)
+    (staging / CARD_FILE).write_text(model_card(config, run.id, product), encoding="utf-8")
+    manifest = Manifest(
+        model_version=run.id,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        max_tokens=config.model.max_tokens,
+        temperature=chosen.temperature,
+        precision=chosen.precision,
+        metrics={name: metrics.as_dict() for name, metrics in product.metrics.items()},
+        data_digest=product.data_digest,
+        git_revision=git_revision(),
+        train_config=config.model_dump(mode="json"),
+        self_check=_self_check(config, chosen),
+        sha256={},
+    )
+    return seal(staging, manifest, run.bundle)
+
+
+def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:
+    classifier = OnnxClassifier(chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE, config.model.max_tokens, chosen.temperature)
+    checks = []
+    for text in SELF_CHECK_TEXTS:
+        compliant, suspicious, violation = map(float, classifier.score(normalise(text).text).probabilities)
+        checks.append(SelfCheck(text, (compliant, suspicious, violation)))
+    return tuple(checks)
+
+
+def model_card(config: TrainConfig, version: str, product: Product) -> str:
+    """Write the bundle's README.md, with the metadata block of Hugging Face model cards."""
+    lines = [
+        "---",
+        "language: zh",
+        "pipeline_tag: text-classification",
+        "library_name: onnx",
+        "---",
+        f"# {version}",
+        "",
+        "Judges Chinese forum posts: compliant 合规 (0), suspicious 疑似 (1), violation 违规 (2).",
+        "",
+        f"- Base: `{config.model.base}`, LoRA rank {config.lora.rank}, merged, ONNX {product.chosen.precision}",
+        f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
+        "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
+        "",
+        config.export.card_notes.strip(),
+        "",
+        "## Measured on held-out rows, by the serving engine on this bundle",
+        "",
+        "| set | rows | accuracy | macro-F1 | flagged: accuracy | F1 | false alarms | ECE |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        *(_card_row(name, metrics) for name, metrics in product.metrics.items()),
+        "",
+        "Flagged means that the label is not compliant. ECE is of three-way confidence, after calibration.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _card_row(name: str, metrics: Metrics) -> str:
+    flagged = metrics.flagged
+    alarms = "" if flagged.false_positive_rate is None else f"{flagged.false_positive_rate:.1%}"
+    return (
+        f"| {name} | {metrics.rows:,} | {metrics.accuracy:.3f} | {metrics.macro_f1:.3f} | {flagged.accuracy:.3f} | {flagged.f1:.3f} "
+        f"| {alarms} | {metrics.ece:.3f} |"
+    )

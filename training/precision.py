@@ -1,0 +1,54 @@
+"""Choose fp32 or the best int8 by what each does to the validation set, each with a temperature of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
+from semantic_service.engine.classifier import OnnxClassifier
+from training.calibrate import fit_temperature
+from training.config import TrainConfig
+from training.dataset import Example
+from training.evaluate import Metrics, measure, score
+from training.quantise import METHODS, quantise
+
+MAX_F1_FALL = 0.005  # of macro-F1 on validation, for int8 to be taken
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A graph, the temperature that suits it, and what it does to the validation set."""
+
+    folder: Path
+    temperature: float
+    metrics: Metrics
+
+    @property
+    def precision(self) -> str:
+        """`fp32` or `int8`."""
+        return self.folder.name[:4]
+
+
+def choose(fp32: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
+    """Measure fp32 and every int8 method; take the int8 with the least loss if its macro-F1 falls by at most 0.5 points."""
+    plain = _measured(fp32, config, validation)
+    if config.export.precision == "fp32":
+        return plain
+    quantised = []
+    for method in METHODS:
+        folder = fp32.with_name(method.name)
+        quantise(fp32, folder, method)
+        quantised.append(_measured(folder, config, validation))
+    best = min(quantised, key=lambda candidate: candidate.metrics.loss)
+    for candidate in (plain, *quantised):
+        metrics = candidate.metrics
+        print(f"{candidate.folder.name:18} loss {metrics.loss:.4f}  macro-F1 {metrics.macro_f1:.4f}  temperature {candidate.temperature:.3f}", flush=True)
+    is_good = plain.metrics.macro_f1 - best.metrics.macro_f1 <= MAX_F1_FALL
+    return best if is_good or config.export.precision == "int8" else plain
+
+
+def _measured(folder: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
+    classifier = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens)
+    raw = score(classifier, validation, folder.name)
+    temperature = fit_temperature(raw.log_probabilities, raw.truth)
+    return Candidate(folder, temperature, measure(raw.at_temperature(temperature), temperature))
