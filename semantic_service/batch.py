@@ -94,7 +94,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("input", type=Path, help="a TSV file whose first row names the columns")
     parser.add_argument("output", type=Path, help="written as OUTPUT.partial until it is complete")
     parser.add_argument("--text-column", default="text", help="the column that holds the post (default: %(default)s)")
-    parser.add_argument("--encoding", choices=("utf-8", "gb18030"), default="utf-8", help="of the input; the output has the same (default: %(default)s)")
+    parser.add_argument(
+        "--encoding", choices=("utf-8", "gb18030"), default="utf-8", help="of the input; the output has the same (default: %(default)s)"
+    )
     parser.add_argument("--mysql", action="store_true", help=r"understand MySQL's escapes \t \n \\ and \N in the text")
     parser.add_argument("--resume", action="store_true", help="go on where a killed batch stopped")
     return parser

@@ -39,20 +39,26 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="train from a config; prints the bundle's path last", description="Train, export, check and bundle.")
+    run = commands.add_parser(
+        "run", help="train from a config; prints the bundle's path last", description="Train, export, check and bundle."
+    )
     run.add_argument("config", type=Path, help="a YAML file, see training/configs/")
     run.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", dest="overrides", help="override a key; VALUE is YAML")
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run goes (default: runs/<time>-<base>)")
     run.add_argument("--quick", action="store_true", help="a few hundred rows, one epoch: does everything work?")
     run.set_defaults(command=_run)
-    evaluate = commands.add_parser("evaluate", help="measure a bundle on labelled files", description="Measure a bundle, with the serving engine.")
+    evaluate = commands.add_parser(
+        "evaluate", help="measure a bundle on labelled files", description="Measure a bundle, with the serving engine."
+    )
     evaluate.add_argument("bundle", type=Path, help="a bundle's folder, e.g. semantic_service/default_model")
     evaluate.add_argument("files", type=Path, nargs="+", metavar="FILE", help="labelled JSONL, CSV or TSV")
     evaluate.add_argument("--benign", action="store_true", help="the files are ordinary texts, labelled or not: how many are flagged?")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     _add_columns(evaluate)
     evaluate.set_defaults(command=_evaluate)
-    doctor = commands.add_parser("doctor", help="check data files", description="Count, and find empty, duplicate, conflicting and leaking rows.")
+    doctor = commands.add_parser(
+        "doctor", help="check data files", description="Count, and find empty, duplicate, conflicting and leaking rows."
+    )
     doctor.add_argument("files", type=Path, nargs="+", metavar="FILE", help="labelled JSONL, CSV or TSV")
     doctor.add_argument("--strict", action="store_true", help="exit 1 if there is any problem")
     doctor.add_argument("--json", action="store_true", help="print JSON")

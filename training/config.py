@@ -12,7 +12,7 @@ from training.errors import ConfigError
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class ModelConfig(_Section):
@@ -48,6 +48,9 @@ class DataConfig(_Section):
     label_column: str = "label"
 
 
+_Weight = Annotated[float, Field(ge=0)]
+
+
 class LearningRates(_Section):
     """Peak learning rates: `base` for encoder weights that train (only biases, under LoRA), then adapters, then the head."""
 
@@ -65,7 +68,7 @@ class TrainSection(_Section):
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.06
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    class_weights: Literal["balanced", "none"] | tuple[float, float, float] = "balanced"
+    class_weights: Literal["balanced", "none"] | tuple[_Weight, _Weight, _Weight] = "balanced"
     seed: int = 7
     max_rows: Annotated[int, Field(ge=50)] | None = None
     logging_steps: Annotated[int, Field(ge=1)] = 20
@@ -144,7 +147,7 @@ def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except OSError as error:
         raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise ConfigError(f"{path}: not YAML ({error})") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: must be a table of keys")
@@ -160,7 +163,10 @@ def _parse_override(override: str) -> dict[str, Any]:
     name, equals, value = override.partition("=")
     if not equals:
         raise ConfigError(f"--set {override}: write key.sub=value")
-    tree: Any = yaml.safe_load(value)
+    try:
+        tree: Any = yaml.safe_load(value)
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(f"--set {override}: not YAML ({error})") from error
     for key in reversed(name.split(".")):
         tree = {key: tree}
     return dict(tree)

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,7 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
-        text, label = _text_and_label(row, columns)
+        text, label = text_and_label(row, columns)
         normalised = normalise(text).text
         if not normalised:
             raise DataError("the text is empty")
@@ -80,7 +81,13 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     except OSError as error:
         raise DataError(f"{path}: can't be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not UTF-8 at byte {error.start}") from error
+        raise DataError(f"{path}:{_broken_line(path)}: not UTF-8") from error
+
+
+def _broken_line(path: Path) -> int:
+    """Find the first line that is not UTF-8; a decoder counts from the start of its buffer, not of the file."""
+    with path.open(encoding="utf-8", errors="surrogateescape") as file:
+        return next(number for number, line in enumerate(file, start=1) if re.search("[\udc80-\udcff]", line))
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -90,8 +97,8 @@ def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 continue
             try:
                 row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error.msg} at column {error.colno})") from error
+            except (ValueError, RecursionError) as error:
+                raise DataError(f"{path}:{number}: not JSON ({error})") from error
             if not isinstance(row, dict):
                 raise DataError(f"{path}:{number}: must be an object, got {type(row).__name__}")
             yield number, row
@@ -106,10 +113,16 @@ def _table_rows(path: Path, delimiter: str, quoting: int) -> Iterator[tuple[int,
                     raise DataError(f"{path}:{rows.line_num}: has another number of columns than the header")
                 yield rows.line_num, row
         except csv.Error as error:
-            raise DataError(f"{path}:{rows.line_num}: {error}") from error
+            raise DataError(f"{path}:{rows.reader.line_num}: {error}") from error
 
 
-def _text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
+def text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
+    """Find a row's text and label, whatever its shape, as they stand.
+
+    Raises:
+        DataError: one is missing, or the text is none.
+
+    """
     if "conversations" in row:
         text, label = _turn(row["conversations"], "human"), _turn(row["conversations"], "gpt")
     elif "instruction" in row:
@@ -141,8 +154,15 @@ def read_benign(paths: Iterable[Path], columns: Columns = Columns(), most: int =
 
     """
     rows = ((path, line, row) for path in paths for line, row in read_rows(path))
-    examples = [_example(path, line, row | {columns.label: Label.COMPLIANT}, columns) for path, line, row in rows]
+    examples = [_example(path, line, _as_benign(row, columns), columns) for path, line, row in rows]
     return sorted(deduplicate(examples), key=lambda example: example.id)[:most]
+
+
+def _as_benign(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    benign = row | {columns.label: Label.COMPLIANT, "output": Label.COMPLIANT}
+    if isinstance(row.get("conversations"), list):
+        benign["conversations"] = [{"from": "gpt", "value": Label.COMPLIANT.english}, *row["conversations"]]  # the first gpt turn counts
+    return benign
 
 
 def deduplicate(examples: Iterable[Example]) -> list[Example]:

@@ -5,20 +5,24 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, astuple, dataclass
+from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
 
 from semantic_service.contract.labels import LABEL_NAMES, Label, UnknownLabelError
 from semantic_service.contract.text import normalise
-from training.dataset import Columns, DataError, text_and_label
+from training.dataset import Columns, text_and_label
+from training.errors import DataError
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
 SHOWN = 3  # places that a finding names; `as_dict` has all
 
 _TABLES = {".csv": (",", csv.QUOTE_MINIMAL), ".tsv": ("\t", csv.QUOTE_NONE)}
+_BAD_BYTE = re.compile("[\udc80-\udcff]")  # as surrogateescape reads it
 _WORD = re.compile(r"[\w.-]{0,20}", re.ASCII)  # what is shown of a file's content: such labels and column names, never a text
+_HIDDEN = "(not shown, it may be a text)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +91,28 @@ class Diagnosis:
         return tuple(rows for rows in self.repeated if len({row.label for row in rows}) > 1)
 
     @property
-    def leaks(self) -> dict[tuple[str, str], tuple[tuple[Occurrence, Occurrence], ...]]:
+    def leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
         """For each two files that share texts, each shared text's first row in both."""
-        pairs: dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]] = defaultdict(list)
+        pairs = defaultdict(list)
         for rows in self.repeated:
-            first = list({row.file: row for row in reversed(rows)}.values())[::-1]
-            for index, one in enumerate(first):
-                for other in first[index + 1 :]:
-                    pairs[one.file, other.file].append((one, other))
-        return {files: tuple(rows) for files, rows in pairs.items()}
+            for one, other in combinations((next(group) for _, group in groupby(rows, lambda row: row.file)), 2):
+                pairs[one.file, other.file].append((one, other))
+        return pairs
 
     @property
     def problems(self) -> tuple[str, ...]:
         """What must be put right, each with its place and what to do; rows with the same flaw share an entry."""
-        return (*_flaws(self.files), *_absent_labels(self), *_conflicts(self), *_leaks(self))
+        return (*_unusable(self), *_shared(self))
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What training copes with, but somebody should know."""
-        return (*_small_shares(self), *_doubled(self.files))
+        return tuple(_tolerable(self))
 
     def as_dict(self) -> dict[str, Any]:
-        """Give plain JSON values; nothing is left out, and no text is in."""
-        return {
-            "problems": list(self.problems),
-            "warnings": list(self.warnings),
-            "counts": self.counts,
-            "shares": _shares(self.counts),
-            "files": [asdict(report) | {"shares": report.shares} for report in self.files],
-            "conflicts": [[asdict(row) for row in rows] for rows in self.conflicts],
-            "leaks": [
-                {"files": list(files), "texts": [[asdict(row) for row in rows] for rows in shared]} for files, shared in self.leaks.items()
-            ],
-        }
+        """Give plain JSON values; every place is in, and no text."""
+        found = {"problems": self.problems, "warnings": self.warnings, "counts": self.counts, "shares": _shares(self.counts)}
+        return found | asdict(self) | {"files": [asdict(report) | {"shares": report.shares} for report in self.files]}
 
 
 def examine(files: Sequence[Path], columns: Columns) -> Diagnosis:
@@ -147,29 +140,24 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
         places[text].append(Occurrence(str(path), line, label.english))
         counts[label.english] += 1
         lengths.append(len(text))
-    by_label = {name: counts[name] for name in LABEL_NAMES}
-    return FileReport(str(path), rows, by_label, _percentiles(lengths), tuple(doubled), tuple(empty), tuple(broken))
+    found = tuple(doubled), tuple(empty), tuple(broken)
+    return FileReport(str(path), rows, {name: counts[name] for name in LABEL_NAMES}, _percentiles(lengths), *found)
 
 
 def _parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, Label | None, str | None]:
     """Give a row's normalised text, its label, and why one of them is None."""
     if isinstance(row, str):
         return None, None, row
-    text, value = None, None
+    text, value, names = None, None, (columns.text, columns.label)
     try:
-        original, value = text_and_label({_shown_key(key, columns): cell for key, cell in row.items()}, columns)
+        original, value = text_and_label({key if _WORD.fullmatch(key) or key in names else _HIDDEN: row[key] for key in row}, columns)
         text = normalise(original).text
         return text, Label.parse(value), None
     except UnknownLabelError:
-        shown = repr(value) if _WORD.fullmatch(str(value)) else "(not shown, it may be a text)"
+        shown = repr(value) if _WORD.fullmatch(str(value)) else _HIDDEN
         return text, None, f"unknown label {shown}: use {', '.join(LABEL_NAMES)}, one of their aliases or an id 0, 1, 2"
     except DataError as error:
         return None, None, str(error)
-
-
-def _shown_key(key: str, columns: Columns) -> str:
-    is_name = key in (columns.text, columns.label) or _WORD.fullmatch(key)
-    return key if is_name else f"({len(key)} characters; a text where the header should be?)"
 
 
 def _rows(path: Path) -> Iterator[tuple[int | None, dict[str, Any] | str]]:
@@ -183,63 +171,54 @@ def _rows(path: Path) -> Iterator[tuple[int | None, dict[str, Any] | str]]:
     except OSError as error:
         yield None, f"can't be read ({error.strerror})"
         return
-    yield from _json_rows(lines) if path.suffix == ".jsonl" else _table_rows(lines, *_TABLES[path.suffix])
+    for index, line in enumerate(lines):
+        if _BAD_BYTE.search(line):
+            yield index + 1, "not UTF-8: save the file as UTF-8, as with `iconv -f gb18030 -t utf-8`"
+            lines[index] = "\n"
+    if path.suffix == ".jsonl":
+        yield from ((number, _json_row(line)) for number, line in enumerate(lines, start=1) if line.strip())
+    else:
+        yield from _table_rows(lines, *_TABLES[path.suffix])
 
 
-def _json_rows(lines: Iterable[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        if not _is_utf8(line):
-            yield number, _NOT_UTF8
-            continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield number, f"not JSON ({error.msg} at column {error.colno})"
-        except (ValueError, RecursionError) as error:
-            yield number, f"not usable JSON ({type(error).__name__}: a number too long, or too many brackets)"
-        else:
-            yield number, row if isinstance(row, dict) else f"must be an object, got {type(row).__name__}"
+def _json_row(line: str) -> dict[str, Any] | str:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return f"not JSON ({getattr(error, 'msg', type(error).__name__)})"
+    return row if isinstance(row, dict) else f"must be an object, got {type(row).__name__}"
 
 
 def _table_rows(lines: Sequence[str], delimiter: str, quoting: int) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    header: list[str] = []
-    for number, cells in _records(lines, delimiter, quoting):
-        if isinstance(cells, str) or not _is_utf8("".join(cells)):
-            yield number, cells if isinstance(cells, str) else _NOT_UTF8
-            if not header:
-                return  # without a header the cells have no names
-        elif not header:
-            header = cells
-        elif cells and len(cells) != len(header):
+    records = ((number, cells) for number, cells in _records(lines, delimiter, quoting) if cells)
+    first, header = next(records, (1, []))
+    if isinstance(header, str):
+        yield first, header
+        return
+    for number, cells in records:
+        if isinstance(cells, str):
+            yield number, cells
+        elif len(cells) != len(header):
             yield number, "has another number of columns than the header"
-        elif cells:
+        else:
             yield number, dict(zip(header, cells, strict=True))
 
 
 def _records(lines: Sequence[str], delimiter: str, quoting: int) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each record with its last line; of a broken one its first line and the reason, then go on at the line after that."""
+    """Yield each record with its last line; of a broken one its first line and the reason, then go on at the line after it."""
     start = 0
     while start < len(lines):
-        reader = csv.reader(map(lines.__getitem__, range(start, len(lines))), delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]  # the stub wants a literal
+        rest = map(lines.__getitem__, range(start, len(lines)))
+        reader = csv.reader(rest, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]  # the stub wants a literal
         done = 0
         try:
             for cells in reader:
                 yield start + reader.line_num, cells
                 done = reader.line_num
+            start = len(lines)
         except csv.Error as error:
             start += done + 1
-            yield start, f"{error}: put a text with quotes, commas or line breaks in quotes, and double the quotes in it"
-        else:
-            return
-
-
-_NOT_UTF8 = "not UTF-8: save the file as UTF-8, as with `iconv -f gb18030 -t utf-8`"
-
-
-def _is_utf8(line: str) -> bool:
-    return not any("\udc80" <= character <= "\udcff" for character in line)
+            yield start, f"{error}: a text with quotes must stand in quotes, and each quote in it be doubled"
 
 
 def _percentiles(lengths: list[int]) -> Lengths | None:
@@ -251,3 +230,70 @@ def _percentiles(lengths: list[int]) -> Lengths | None:
 def _shares(counts: dict[str, int]) -> dict[str, float]:
     total = sum(counts.values())
     return {name: count / total if total else 0.0 for name, count in counts.items()}
+
+
+def _named(places: Iterable[object]) -> str:
+    shown = [str(place) for place in places]
+    return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
+
+
+def _unusable(diagnosis: Diagnosis) -> Iterator[str]:
+    for report in diagnosis.files:
+        places: dict[str, list[str]] = defaultdict(list)
+        for flaw in report.broken:
+            places[flaw.reason].append(report.file if flaw.line is None else f"{report.file}:{flaw.line}")
+        places["the text is empty, or nothing in it is visible: delete the row"].extend(f"{report.file}:{line}" for line in report.empty)
+        yield from (f"{_named(rows)}: {reason}" for reason, rows in places.items() if rows)
+        if not any(report.counts.values()):
+            yield f"{report.file}: has no usable row"
+    for name, count in diagnosis.counts.items():
+        if not count:
+            yield f"no row is {name}: a model can't learn a label that it never sees, add rows of it"
+
+
+def _shared(diagnosis: Diagnosis) -> Iterator[str]:
+    if found := diagnosis.conflicts:
+        texts = _named(" = ".join(f"{row} {row.label}" for row in rows) for rows in found)
+        yield f"texts with several labels: {len(found)} ({texts}): decide on one each; training would take the most frequent"
+    for (one, other), shared in diagnosis.leaks.items():
+        texts = _named(f"{row} = {twin}" for row, twin in shared)
+        yield f"texts in both {one} and {other}: {len(shared)} ({texts}): if one file measures the model, take them out of the other"
+
+
+def _tolerable(diagnosis: Diagnosis) -> Iterator[str]:
+    for name, share in _shares(diagnosis.counts).items():
+        if 0 < share < SMALL_SHARE:
+            yield f"{share:.2%} of the rows are {name}, less than {SMALL_SHARE:.0%}: a model rarely learns so few, add rows of it"
+    for report in diagnosis.files:
+        if report.doubled:
+            yield f"{report.file}: {len(report.doubled)} doubled (line {_named(report.doubled)}): training keeps one row of each text"
+
+
+def to_markdown(diagnosis: Diagnosis) -> str:
+    """Write the diagnosis for a terminal: a table of the files, then what to do, without any text of theirs."""
+    rows = [_row(report) for report in diagnosis.files]
+    if len(rows) > 1:
+        rows.append(["all", str(sum(report.rows for report in diagnosis.files)), *_balance(diagnosis.counts), *[""] * 7])
+    names = ["file", "rows", *LABEL_NAMES, "p50", "p90", "p99", "max", "doubled", "empty", "broken"]
+    parts = [markdown_table(names, rows), "p50 to max: characters of the normalised texts."]
+    for title, findings in (("Problems", diagnosis.problems), ("Warnings", diagnosis.warnings)):
+        parts.append(f"## {title}\n\n" + ("\n".join(f"- {finding}" for finding in findings) or "None."))
+    return "\n\n".join(parts)
+
+
+def _row(report: FileReport) -> list[str]:
+    lengths = [""] * 4 if report.lengths is None else map(str, astuple(report.lengths))
+    found = [str(len(lines)) for lines in (report.doubled, report.empty, report.broken)]
+    return [report.file, str(report.rows), *_balance(report.counts), *lengths, *found]
+
+
+def _balance(counts: dict[str, int]) -> list[str]:
+    return [f"{counts[name]} ({share:.1%})" for name, share in _shares(counts).items()]
+
+
+def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose columns line up; all but the first are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in (names, *rows)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

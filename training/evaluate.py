@@ -119,7 +119,9 @@ def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> M
 def _class_metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> dict[str, ClassMetrics]:
     columns = precision_recall_fscore_support(truth, answer, labels=list(Label), zero_division=0)
     return {
-        name: ClassMetrics(*(float(column[label]) for column in columns[:3]), int(columns[3][label]), _auc(truth == label, probabilities[:, label]))
+        name: ClassMetrics(
+            *(float(column[label]) for column in columns[:3]), int(columns[3][label]), _auc(truth == label, probabilities[:, label])
+        )
         for label, name in enumerate(LABEL_NAMES)
     }
 

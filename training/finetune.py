@@ -198,7 +198,11 @@ def _weighted_loss(config: TrainConfig, train: Sequence[Example]) -> Any:
 
 
 def _parameter_groups(model: torch.nn.Module, config: TrainConfig) -> list[dict[str, Any]]:
-    rates = {"encoder": config.train.learning_rate.base, "adapters": config.train.learning_rate.lora, "head": config.train.learning_rate.classifier}
+    rates = {
+        "encoder": config.train.learning_rate.base,
+        "adapters": config.train.learning_rate.lora,
+        "head": config.train.learning_rate.classifier,
+    }
     groups: dict[tuple[str, bool], list[torch.nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:

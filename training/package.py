@@ -1,6 +1,5 @@
 """Make a bundle of a measured model: card, self-check, manifest."""
 
-
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass

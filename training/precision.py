@@ -42,7 +42,10 @@ def choose(fp32: Path, config: TrainConfig, validation: Sequence[Example]) -> Ca
     best = min(quantised, key=lambda candidate: candidate.metrics.loss)
     for candidate in (plain, *quantised):
         metrics = candidate.metrics
-        print(f"{candidate.folder.name:18} loss {metrics.loss:.4f}  macro-F1 {metrics.macro_f1:.4f}  temperature {candidate.temperature:.3f}", flush=True)
+        print(
+            f"{candidate.folder.name:18} loss {metrics.loss:.4f}  macro-F1 {metrics.macro_f1:.4f}  temperature {candidate.temperature:.3f}",
+            flush=True,
+        )
     is_good = plain.metrics.macro_f1 - best.metrics.macro_f1 <= MAX_F1_FALL
     return best if is_good or config.export.precision == "int8" else plain
 

@@ -126,7 +126,11 @@ class Progress:
         shown = {key: f"{value:.4g}" for key, value in values.items() if isinstance(value, float)}
         if self._bar.disable:
             texts = " ".join(f"{key}={value}" for key, value in shown.items())
-            print(f"step {step}/{self._total} {texts} {entry['throughput']} texts/s, {entry['remaining_time']} s left", file=self._stream, flush=True)
+            print(
+                f"step {step}/{self._total} {texts} {entry['throughput']} texts/s, {entry['remaining_time']} s left",
+                file=self._stream,
+                flush=True,
+            )
         else:
             self._bar.set_postfix(shown)
 

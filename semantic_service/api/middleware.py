@@ -54,7 +54,8 @@ class RequestMiddleware:
                 await self._app(scope, _bounded(receive), send_with_id)
         except Exception as error:  # the request's door: no exception's message may reach the log, it can quote user text
             log.error(
-                "request failed", extra={"request_id": request_id, "error": type(error).__name__, "traceback": traceback.format_tb(error.__traceback__)}
+                "request failed",
+                extra={"request_id": request_id, "error": type(error).__name__, "traceback": traceback.format_tb(error.__traceback__)},
             )
             if status:  # the answer has begun: let the server cut the connection
                 raise

@@ -19,6 +19,7 @@ CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 MANIFEST_FILE = "manifest.json"
 BUNDLE_FILES = (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE, CARD_FILE)
+MIN_TOKENS = 8  # of a window
 SELF_CHECK_TOLERANCE = 1e-3  # absolute, on probabilities
 
 
@@ -90,20 +91,32 @@ class Manifest:
             _refuse_incompatible(values)
             checks = tuple(SelfCheck(check["text"], _three(check["probabilities"])) for check in values["self_check"])
             known = {name: values[name] for name in (field.name for field in fields(cls))}
-            return cls(**known | {"self_check": checks, "labels": tuple(values["labels"])})._checked()
+            _refuse_unknown(values, known)
+            manifest = cls(**known | {"self_check": checks, "labels": tuple(values["labels"])})
+            manifest.check()
+            return manifest
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise IncompleteBundleError(f"{MANIFEST_FILE}: not a complete manifest ({type(error).__name__}: {error})") from error
 
-    def _checked(self) -> Self:
+    def check(self) -> None:
+        """Refuse values that can't be served.
+
+        Raises:
+            ValueError: with the value and what is accepted.
+
+        """
+        if not isinstance(self.max_tokens, int):
+            raise TypeError(f"max_tokens must be a whole number, got {self.max_tokens!r}")
+        if not isinstance(self.sha256, dict) or not all(isinstance(digest, str) for digest in self.sha256.values()):
+            raise TypeError("sha256 must be a table of names and digests")
         if not self.temperature > 0:
             raise ValueError(f"temperature must be above 0, got {self.temperature}")
-        if self.max_tokens < 8:
-            raise ValueError(f"max_tokens must be at least 8, got {self.max_tokens}")
+        if self.max_tokens < MIN_TOKENS:
+            raise ValueError(f"max_tokens must be at least {MIN_TOKENS}, got {self.max_tokens}")
         if not self.self_check:
             raise ValueError("self_check must hold at least one text")
         if missing := [name for name in BUNDLE_FILES if name not in self.sha256]:
             raise ValueError(f"sha256 lacks {missing[0]}")
-        return self
 
     def to_json(self) -> str:
         """Write the manifest, readable and in a stable order."""
@@ -113,6 +126,11 @@ class Manifest:
 def _three(values: list[float]) -> tuple[float, float, float]:
     compliant, suspicious, violation = (float(value) for value in values)
     return compliant, suspicious, violation
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:
+    if unknown := sorted(set(values) - set(known)):
+        raise ValueError(f"unknown key {unknown[0]!r}")
 
 
 def _refuse_incompatible(values: Mapping[str, Any]) -> None:
@@ -186,7 +204,9 @@ def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
             raise IncompleteBundleError(f"{staging / name}: missing, so the bundle can't be sealed")
         _sync(staging / name)
     digests = {name: file_sha256(staging / name) for name in BUNDLE_FILES}
-    write_atomically(staging / MANIFEST_FILE, replace(manifest, sha256=digests).to_json())
+    sealed = replace(manifest, sha256=digests).to_json()
+    Manifest.from_json(sealed)  # what would be refused is never published
+    write_atomically(staging / MANIFEST_FILE, sealed)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(target)
     _sync(target.parent)

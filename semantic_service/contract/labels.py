@@ -48,10 +48,6 @@ _ALIASES = {
     Label.SUSPICIOUS: ("suspect", "review", "可疑", "嫌疑"),
     Label.VIOLATION: ("block", "reject", "unsafe", "不通过"),
 }
-_NAMES = {
-    name: int(label)
-    for label in Label
-    for name in (label.english, label.chinese, str(int(label)), *_ALIASES[label])
-}
+_NAMES = {name: int(label) for label in Label for name in (label.english, label.chinese, str(int(label)), *_ALIASES[label])}
 
 LABEL_NAMES: tuple[str, ...] = tuple(label.english for label in Label)

@@ -15,9 +15,11 @@ _KEPT = frozenset("，！？：；（）～…")
 # Letters that show nothing: Hangul fillers, the blank Braille cell, the Khmer inherent vowels.
 _BLANK_LETTERS = frozenset("\u115f\u1160\u3164\uffa0\u2800\u17b4\u17b5")
 # Marks laid over any script (Zalgo, enclosing circles, variation selectors); vowel signs of Thai, Hindi, ... are letters and stay.
-_MARKS = "\u0300-\u036f\u0483-\u0489\u180b-\u180d\u180f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef"
+_MARKS = (
+    "\u0300-\u036f\u0483-\u0489\u180b-\u180d\u180f\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe00-\ufe0f\ufe20-\ufe2f\U000e0100-\U000e01ef"
+)
 _MARK = re.compile(f"[{_MARKS}]")
-_CLUSTER = re.compile(f"[\\s\\S][{_MARKS}]*")
+_CLUSTER = re.compile(f"[\\s\\S][{_MARKS}]{{0,8}}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def normalise(text: str) -> NormalisedText:
 
 @lru_cache(maxsize=65_536)
 def _normal_form(cluster: str) -> str:
-    if cluster in _KEPT:
-        return cluster
+    if cluster[0] in _KEPT:  # whatever is laid over it
+        return cluster[0]
     form = cluster
     while True:  # lower-casing can leave a form that NFKC changes again
         after = unicodedata.normalize("NFKC", form).lower()

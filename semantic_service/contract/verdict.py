@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, Literal, Self
 
 from semantic_service.contract.labels import Label
+from semantic_service.contract.text import normalise
 
 DEFAULT_SCENE = "default"
 
@@ -18,7 +19,7 @@ class PolicyError(ValueError):
 class Suggestion(StrEnum):
     """What the forum should do with the post."""
 
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105 - no password
     REVIEW = "review"
     BLOCK = "block"
 
@@ -56,7 +57,7 @@ class ScenePolicy:
     def __post_init__(self) -> None:
         if not 0 < self.block_at <= 1:
             raise PolicyError(f"block_at must lie in (0, 1], got {self.block_at}")
-        if not 0 < self.review_at <= 0.5:
+        if not 0 < self.review_at <= 0.5:  # noqa: PLR2004 - the docstring says why
             raise PolicyError(f"review_at must lie in (0, 0.5], got {self.review_at}")
         if self.when_uncertain is Suggestion.BLOCK:
             raise PolicyError("when_uncertain must be 'pass' or 'review': an uncertain post is for people to decide")
@@ -74,12 +75,19 @@ class ScenePolicy:
             raise PolicyError(f"unknown key {unknown[0]!r}: use block_at, review_at, when_uncertain")
         try:
             return cls(
-                block_at=float(table.get("block_at", 0.8)),
-                review_at=float(table.get("review_at", 0.5)),
+                block_at=_threshold(table, "block_at", 0.8),
+                review_at=_threshold(table, "review_at", 0.5),
                 when_uncertain=Suggestion(table.get("when_uncertain", "review")),
             )
         except (TypeError, ValueError) as error:
             raise PolicyError(str(error)) from error
+
+
+def _threshold(table: Mapping[str, Any], key: str, default: float) -> float:
+    value = table.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise PolicyError(f"{key} must be a number, got {value!r}")
+    return float(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +117,17 @@ class Policy:
         unknown = sorted(set(tables) - {"scenes", "lexicon"})
         if unknown:
             raise PolicyError(f"unknown table [{unknown[0]}]: use [scenes.NAME] and [lexicon]")
-        lexicon = tables.get("lexicon", {})
-        return cls(_scenes(tables.get("scenes", {})), _terms(lexicon, "allow"), _terms(lexicon, "deny"))
+        lexicon = _table(tables, "lexicon")
+        if unknown := sorted(set(lexicon) - {"allow", "deny"}):
+            raise PolicyError(f"[lexicon] unknown key {unknown[0]!r}: use allow, deny")
+        return cls(_scenes(_table(tables, "scenes")), _terms(lexicon, "allow"), _terms(lexicon, "deny"))
+
+
+def _table(tables: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    table = tables.get(key, {})
+    if not isinstance(table, dict):
+        raise PolicyError(f"{key} must be a table, got {table!r}")
+    return table
 
 
 def _scenes(tables: Mapping[str, Any]) -> dict[str, ScenePolicy]:
@@ -127,7 +144,7 @@ def _scenes(tables: Mapping[str, Any]) -> dict[str, ScenePolicy]:
 
 def _terms(lexicon: Mapping[str, Any], key: str) -> tuple[str, ...]:
     terms = lexicon.get(key, [])
-    if not isinstance(terms, list) or not all(isinstance(term, str) and term.strip() for term in terms):
+    if not isinstance(terms, list) or not all(isinstance(term, str) and normalise(term).text for term in terms):
         raise PolicyError(f"[lexicon] {key} must be a list of non-empty texts")
     return tuple(terms)
 

@@ -44,6 +44,7 @@ class OnnxClassifier:
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._inputs = tuple(value.name for value in self._session.get_inputs())
+        _check_shape(self._session)
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, stride=max_tokens // OVERLAP)
@@ -98,6 +99,14 @@ class OnnxClassifier:
         windows = self.windows(text)
         each = softmax(np.stack([self.logits(window) for window in windows]) / np.float32(self.temperature))
         return Score(each[int(np.argmax(each @ _SEVERITY))], len(windows), sum(map(len, windows)))
+
+
+def _check_shape(session: onnxruntime.InferenceSession) -> None:
+    if unknown := {value.name for value in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}:
+        raise ValueError(f"the graph wants {min(unknown)!r}, which is never given")
+    widths = {value.name: value.shape[-1] for value in session.get_outputs()}
+    if widths.get("logits") != len(Label):
+        raise ValueError(f"the graph must give logits of {len(Label)} labels, its outputs are {widths}")
 
 
 def softmax(logits: Logits) -> Probabilities:

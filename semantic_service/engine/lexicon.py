@@ -25,4 +25,6 @@ class Lexicon:
         if self._automaton is None:
             return ()
         matches = self._automaton.find_matches_as_indexes(text.text, overlapping=True)
-        return tuple(Hit(*self._terms[index], *text.original_span(start, end)) for index, start, end in sorted(matches, key=lambda match: match[1:]))
+        return tuple(
+            Hit(*self._terms[index], *text.original_span(start, end)) for index, start, end in sorted(matches, key=lambda match: match[1:])
+        )

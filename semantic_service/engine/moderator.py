@@ -47,13 +47,13 @@ class Moderator:
             EmptyTextError: nothing is left of the text once it is normalised.
 
         """
-        normalised = normalise(text[:MAX_CHARS])
+        normalised = normalise(text)
         if not normalised.text:
             raise EmptyTextError
         started = time.perf_counter()
-        score = self._classifier.score(normalised.text)
+        score = self._classifier.score(normalised.text[:MAX_CHARS])
         inference_s = time.perf_counter() - started
         compliant, suspicious, violation = map(float, score.probabilities)
         hits = self._lexicon.find(normalised)
         verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self._uncertain_max, hits)
-        return Judgement(verdict, scene, len(text) > MAX_CHARS, self.model_version, score.tokens, inference_s)
+        return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s)

@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from semantic_service.contract.labels import Label
@@ -40,6 +40,8 @@ def test_a_record_is_one_line(record):
 
 
 @given(records)
+@example(Record("\ud83d", Label.COMPLIANT, "test", (), ""))
+@example(Record("\ud83d\ude00", Label.COMPLIANT, "test", (), ""))
 def test_a_record_can_be_written_as_utf8_whatever_its_text(record):
     assert Record.from_json(record.to_json().encode("utf-8").decode("utf-8")) == record
 

@@ -1,0 +1,57 @@
+# `make` lists every command. Each makes the environment it needs, once: .venv/<layer> is as new as its lock files.
+PYTHON ?= python3.11
+SERVE := .venv/serve
+TEST := .venv/test
+TRAIN := .venv/train
+PIP := bin/python -m pip --disable-pip-version-check --quiet install
+
+.DEFAULT_GOAL := help
+.PHONY: help run train-env test test-all lint fix bench lock clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(SERVE)/.stamp ## serve the embedded model on http://127.0.0.1:8000
+	$(SERVE)/bin/python -m semantic_service
+
+test: $(SERVE)/.stamp $(TEST)/.stamp ## the quick tests (no torch; under 3 minutes)
+	$(TEST)/bin/python -m pytest -m "not slow"
+
+test-all: $(SERVE)/.stamp $(TRAIN)/.stamp ## every test: trains, exports, starts servers, kills and resumes
+	$(TRAIN)/bin/python -m pytest
+
+lint: $(TRAIN)/.stamp ## format, rules, types, import contracts
+	$(TRAIN)/bin/ruff format --check .
+	$(TRAIN)/bin/ruff check .
+	$(TRAIN)/bin/mypy
+	$(TRAIN)/bin/lint-imports --no-cache
+
+fix: $(TRAIN)/.stamp ## format, and mend what can be mended by itself
+	$(TRAIN)/bin/ruff format .
+	$(TRAIN)/bin/ruff check --fix .
+
+bench: $(SERVE)/.stamp ## measure engine and HTTP speed in one run
+	$(SERVE)/bin/python tests/bench/serving.py
+
+train-env: $(TRAIN)/.stamp ## only make the training environment: .venv/train/bin/python -m training ...
+
+lock: $(TRAIN)/.stamp ## pin every requirement anew
+	sh requirements/lock.sh $(TRAIN)/bin/pip-compile
+
+clean: ## remove the environments
+	rm -rf .venv
+
+$(SERVE)/.stamp: requirements/serve.txt
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/$(PIP) --require-hashes -r requirements/serve.txt
+	@touch $@
+
+$(TEST)/.stamp: requirements/test.txt
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/$(PIP) --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(TRAIN)/.stamp: requirements/train.txt requirements/dev.txt
+	$(PYTHON) -m venv $(TRAIN)
+	$(TRAIN)/$(PIP) -r requirements/train.txt -r requirements/dev.txt
+	@touch $@
