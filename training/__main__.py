@@ -86,7 +86,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     from semantic_service.engine.classifier import OnnxClassifier
     from training.dataset import read_benign, read_examples
     from training.evaluate import measure, score
-    from training.report import summary_table
+    from training.tables import LEGEND, summary_table
 
     columns = Columns(options.text_column, options.label_column)
     read = read_benign if options.benign else read_examples
@@ -98,7 +98,7 @@ def _evaluate(options: argparse.Namespace) -> int:
         answer = {"model_version": bundle.manifest.model_version, "files": {name: value.as_dict() for name, value in metrics.items()}}
         print(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
-        print(summary_table(metrics))
+        print(summary_table(metrics), LEGEND, sep="\n\n")
     return 0
 
 

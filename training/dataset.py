@@ -1,11 +1,8 @@
 """Labelled texts from files of every accepted shape; de-duplicated, split by hash, weighed, digested."""
 
-import csv
 import hashlib
-import json
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +10,7 @@ from typing import Any
 from semantic_service.contract.labels import Label, UnknownLabelError
 from semantic_service.contract.text import normalise, text_id
 from training.errors import DataError
+from training.rows import scan_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,51 +67,10 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         DataError: the file can't be read, has another ending than .jsonl, .csv or .tsv, or a line is broken.
 
     """
-    readers: dict[str, Callable[[Path], Iterator[tuple[int, dict[str, Any]]]]] = {
-        ".jsonl": _json_rows,
-        ".csv": lambda file: _table_rows(file, ",", csv.QUOTE_MINIMAL),
-        ".tsv": lambda file: _table_rows(file, "\t", csv.QUOTE_NONE),
-    }
-    if path.suffix not in readers:
-        raise DataError(f"{path}: the name must end in {', '.join(readers)}")
-    try:
-        yield from readers[path.suffix](path)
-    except OSError as error:
-        raise DataError(f"{path}: can't be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}:{_broken_line(path)}: not UTF-8") from error
-
-
-def _broken_line(path: Path) -> int:
-    """Find the first line that is not UTF-8; a decoder counts from the start of its buffer, not of the file."""
-    with path.open(encoding="utf-8", errors="surrogateescape") as file:
-        return next(number for number, line in enumerate(file, start=1) if re.search("[\udc80-\udcff]", line))
-
-
-def _json_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError) as error:
-                raise DataError(f"{path}:{number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: must be an object, got {type(row).__name__}")
-            yield number, row
-
-
-def _table_rows(path: Path, delimiter: str, quoting: int) -> Iterator[tuple[int, dict[str, Any]]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = csv.DictReader(file, delimiter=delimiter, quoting=quoting, strict=True)
-        try:
-            for row in rows:
-                if None in row or None in row.values():
-                    raise DataError(f"{path}:{rows.line_num}: has another number of columns than the header")
-                yield rows.line_num, row
-        except csv.Error as error:
-            raise DataError(f"{path}:{rows.reader.line_num}: {error}") from error
+    for line, row in scan_rows(path):
+        if line is None or isinstance(row, str):
+            raise DataError(f"{path}: {row}" if line is None else f"{path}:{line}: {row}")
+        yield line, row
 
 
 def text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
@@ -123,6 +80,8 @@ def text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
         DataError: one is missing, or the text is none.
 
     """
+    text: object
+    label: object
     if "conversations" in row:
         text, label = _turn(row["conversations"], "human"), _turn(row["conversations"], "gpt")
     elif "instruction" in row:

@@ -1,7 +1,5 @@
 """Check data files before training: rows that are broken, empty, doubled, contradictory, leaking or out of balance."""
 
-import csv
-import json
 import math
 import re
 from collections import Counter, defaultdict
@@ -15,12 +13,11 @@ from semantic_service.contract.labels import LABEL_NAMES, Label, UnknownLabelErr
 from semantic_service.contract.text import normalise
 from training.dataset import Columns, text_and_label
 from training.errors import DataError
+from training.rows import scan_rows
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
 SHOWN = 3  # places that a finding names; `as_dict` has all
 
-_TABLES = {".csv": (",", csv.QUOTE_MINIMAL), ".tsv": ("\t", csv.QUOTE_NONE)}
-_BAD_BYTE = re.compile("[\udc80-\udcff]")  # as surrogateescape reads it
 _WORD = re.compile(r"[\w.-]{0,20}", re.ASCII)  # what is shown of a file's content: such labels and column names, never a text
 _HIDDEN = "(not shown, it may be a text)"
 
@@ -126,7 +123,7 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
     """Report on one file, and note in `places` where each of its texts stands."""
     rows, lengths, counts = 0, [], Counter[str]()
     doubled, empty, broken = [], [], []
-    for line, row in _rows(path):
+    for line, row in scan_rows(path):
         rows += line is not None
         text, label, reason = _parse(row, columns)
         if reason is not None:
@@ -158,67 +155,6 @@ def _parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, Lab
         return text, None, f"unknown label {shown}: use {', '.join(LABEL_NAMES)}, one of their aliases or an id 0, 1, 2"
     except DataError as error:
         return None, None, str(error)
-
-
-def _rows(path: Path) -> Iterator[tuple[int | None, dict[str, Any] | str]]:
-    """Yield each row as `dataset.read_rows` does, but for a broken one the reason, and go on behind it."""
-    if path.suffix != ".jsonl" and path.suffix not in _TABLES:
-        yield None, f"the name must end in .jsonl, {', '.join(_TABLES)}"
-        return
-    try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-            lines = file.readlines()
-    except OSError as error:
-        yield None, f"can't be read ({error.strerror})"
-        return
-    for index, line in enumerate(lines):
-        if _BAD_BYTE.search(line):
-            yield index + 1, "not UTF-8: save the file as UTF-8, as with `iconv -f gb18030 -t utf-8`"
-            lines[index] = "\n"
-    if path.suffix == ".jsonl":
-        yield from ((number, _json_row(line)) for number, line in enumerate(lines, start=1) if line.strip())
-    else:
-        yield from _table_rows(lines, *_TABLES[path.suffix])
-
-
-def _json_row(line: str) -> dict[str, Any] | str:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return f"not JSON ({getattr(error, 'msg', type(error).__name__)})"
-    return row if isinstance(row, dict) else f"must be an object, got {type(row).__name__}"
-
-
-def _table_rows(lines: Sequence[str], delimiter: str, quoting: int) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    records = ((number, cells) for number, cells in _records(lines, delimiter, quoting) if cells)
-    first, header = next(records, (1, []))
-    if isinstance(header, str):
-        yield first, header
-        return
-    for number, cells in records:
-        if isinstance(cells, str):
-            yield number, cells
-        elif len(cells) != len(header):
-            yield number, "has another number of columns than the header"
-        else:
-            yield number, dict(zip(header, cells, strict=True))
-
-
-def _records(lines: Sequence[str], delimiter: str, quoting: int) -> Iterator[tuple[int, list[str] | str]]:
-    """Yield each record with its last line; of a broken one its first line and the reason, then go on at the line after it."""
-    start = 0
-    while start < len(lines):
-        rest = map(lines.__getitem__, range(start, len(lines)))
-        reader = csv.reader(rest, delimiter=delimiter, quoting=quoting, strict=True)  # type: ignore[arg-type]  # the stub wants a literal
-        done = 0
-        try:
-            for cells in reader:
-                yield start + reader.line_num, cells
-                done = reader.line_num
-            start = len(lines)
-        except csv.Error as error:
-            start += done + 1
-            yield start, f"{error}: a text with quotes must stand in quotes, and each quote in it be doubled"
 
 
 def _percentiles(lengths: list[int]) -> Lengths | None:

@@ -1,5 +1,6 @@
 """Measure an exported model with the serving engine, on the rows of one file at a time."""
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -11,12 +12,10 @@ from scipy.special import softmax
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support, roc_auc_score
 from tqdm import tqdm
 
-from semantic_service.contract.labels import LABEL_NAMES, Label
+from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
 from training.calibrate import expected_calibration_error, negative_log_likelihood
 from training.dataset import Example
-
-THREADS = 0  # one a core
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +89,7 @@ class Scored:
 def score(classifier: OnnxClassifier, examples: Sequence[Example], title: str) -> Scored:
     """Score examples on every core, with a progress bar on a terminal."""
     texts = [example.text for example in examples]
-    with ThreadPoolExecutor(THREADS or None) as pool:
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = list(tqdm(pool.map(classifier.score, texts), total=len(texts), desc=title, unit="text", disable=None))
     probabilities = np.array([score.probabilities for score in scores], dtype=np.float64).reshape(-1, len(Label))
     return Scored(probabilities, np.array([int(example.label) for example in examples], dtype=np.int64))
@@ -117,12 +116,16 @@ def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> M
 
 
 def _class_metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64], answer: NDArray[np.int64]) -> dict[str, ClassMetrics]:
-    columns = precision_recall_fscore_support(truth, answer, labels=list(Label), zero_division=0)
+    precision, recall, f1, support = precision_recall_fscore_support(truth, answer, labels=list(Label), zero_division=0)
     return {
-        name: ClassMetrics(
-            *(float(column[label]) for column in columns[:3]), int(columns[3][label]), _auc(truth == label, probabilities[:, label])
+        label.english: ClassMetrics(
+            precision=float(precision[label]),
+            recall=float(recall[label]),
+            f1=float(f1[label]),
+            support=int(support[label]),
+            auc=_auc(truth == label, probabilities[:, label]),
         )
-        for label, name in enumerate(LABEL_NAMES)
+        for label in Label
     }
 
 

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.transformers.optimizer import optimize_model
 from optimum.exporters.onnx import onnx_export_from_model
-from transformers import PreTrainedModel, PreTrainedTokenizerFast
+from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from semantic_service.contract.bundle import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from semantic_service.engine.classifier import OnnxClassifier
@@ -17,8 +17,9 @@ from training.errors import ParityError
 PARITY_TOLERANCE = 1e-3  # absolute, on logits
 
 
-def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Write model.onnx (fp32, fused where ONNX Runtime knows the architecture), tokenizer.json and config.json."""
+    assert isinstance(tokenizer, PreTrainedTokenizerFast)  # serving reads its tokenizer.json
     folder.mkdir(parents=True, exist_ok=True)
     model.eval()  # a graph traced in train mode keeps its dropout
     onnx_export_from_model(model, folder, task="text-classification", do_validation=False)

@@ -22,6 +22,7 @@ from transformers import (
     TrainerState,
     TrainingArguments,
 )
+from typing_extensions import override
 
 from semantic_service.contract.labels import LABEL_NAMES, Label
 from training.config import LoraConfig as LoraSection
@@ -64,7 +65,7 @@ def add_lora(model: PreTrainedModel, section: LoraSection) -> PeftModel:
     config = LoraConfig(
         task_type=TaskType.SEQ_CLS,
         r=section.rank,
-        lora_alpha=section.alpha,
+        lora_alpha=section.alpha,  # type: ignore[arg-type]  # PEFT says int, and divides by the rank
         lora_dropout=section.dropout,
         target_modules=linear if section.target_modules == "auto" else list(section.target_modules),
         bias=section.bias,
@@ -113,7 +114,7 @@ def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence
     trainer = _trainer(config, model, tokenizer, (train, validation), run)
     trainer.train()
     aside = run.adapter.with_name("adapter.partial")
-    model.save_pretrained(aside)
+    model.save_pretrained(str(aside))
     tokenizer.save_pretrained(aside)
     aside.rename(run.adapter)
 
@@ -127,7 +128,7 @@ def _trainer(
 ) -> Trainer:
     train, validation = (_Encoded(examples, tokenizer, config.model.max_tokens) for examples in sets)
     loss = _weighted_loss(config, sets[0])
-    return Trainer(
+    trainer: Trainer = Trainer(
         model=model,
         args=_arguments(config, run),
         train_dataset=train,
@@ -138,6 +139,7 @@ def _trainer(
         optimizers=(torch.optim.AdamW(_parameter_groups(model, config)), None),
         callbacks=[_Report(run, config.train.batch_size)],
     )
+    return trainer
 
 
 def _arguments(config: TrainConfig, run: Run) -> TrainingArguments:
@@ -225,17 +227,21 @@ class _Report(TrainerCallback):
         self._run = run
         self._batch_size = batch_size
 
-    def on_train_begin(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: Any) -> None:
+    @override
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._progress = Progress(self._run, state.max_steps, self._batch_size)
 
-    def on_step_end(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, **_: Any) -> None:
+    @override
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._progress.step(state.global_step)
 
-    def on_log(self, _args: TrainingArguments, state: TrainerState, _control: TrainerControl, logs: dict[str, Any], **_: Any) -> None:
+    @override
+    def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
         named = {"loss": "loss", "eval_loss": "eval_loss", "learning_rate": "lr", "epoch": "epoch", "eval_macro_f1": "eval_macro_f1"}
-        values = {named[key]: value for key, value in logs.items() if key in named}
+        values = {named[key]: value for key, value in given["logs"].items() if key in named}
         if "loss" in values or "eval_loss" in values:
             self._progress.log(state.global_step, values)
 
-    def on_train_end(self, _args: TrainingArguments, _state: TrainerState, _control: TrainerControl, **_: Any) -> None:
+    @override
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
         self._progress.close()

@@ -15,8 +15,8 @@ from training.finetune import finetune
 from training.merge import merge
 from training.package import Product, package
 from training.precision import Candidate, choose
-from training.report import write_report
-from training.runs import Run
+from training.report import Report, write_report
+from training.runs import Run, git_revision
 from training.vocabulary import shrink_vocabulary
 
 PARITY_TEXTS = 64
@@ -84,8 +84,11 @@ def run_pipeline(config: TrainConfig, run: Run) -> Bundle:
     chosen = choose(run.exported, config, sets.validation)
     run.set_status("evaluating")
     measured = _measure(config, chosen, sets)
-    product = Product(chosen, measured, digest([*sets.train, *sets.validation]), dict(Counter(example.file for example in sets.train)))
-    bundle = package(config, run, product)
+    facts = {"base": config.model.base, "precision": chosen.folder.name, "git revision": git_revision()}
+    write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
+    rows = Counter(example.file for example in sets.train)
+    metrics = {name: values for name, (_, values) in measured.items()}
+    bundle = package(config, run, Product(chosen, metrics, digest([*sets.train, *sets.validation]), rows))
     run.set_status("finished")
     return bundle
 

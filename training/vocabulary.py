@@ -51,7 +51,9 @@ def _kept_ids(state: dict[str, Any], used: Counter[int], size: int) -> list[int]
 
 
 def _shrunk_model(model: PreTrainedModel, kept: list[int]) -> PreTrainedModel:
-    old = model.get_input_embeddings().weight.data
+    embeddings = model.get_input_embeddings()
+    assert isinstance(embeddings, torch.nn.Embedding)
+    old = embeddings.weight.data
     embedding = torch.nn.Embedding(len(kept), old.shape[1], padding_idx=model.config.pad_token_id)
     embedding.weight.data = old[torch.tensor(kept)].clone()
     model.set_input_embeddings(embedding)

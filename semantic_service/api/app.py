@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 
 from semantic_service.api import errors
 from semantic_service.api.middleware import RequestMiddleware
@@ -29,7 +30,7 @@ def create_app(live: Live, workers: Workers) -> FastAPI:
         watch.cancel()
         await asyncio.to_thread(workers.close)
 
-    app = FastAPI(title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPIOffline(title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.service = service
     app.include_router(router)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)

@@ -1,6 +1,6 @@
 """Prometheus metrics; no text, no user ids, and label values from closed sets."""
 
-from prometheus_client import CollectorRegistry, Counter, GCCollector, Gauge, Histogram, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
 from semantic_service.engine.moderator import Judgement
 from semantic_service.engine.workers import Done

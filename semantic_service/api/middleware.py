@@ -52,8 +52,8 @@ class RequestMiddleware:
                 await answer(413, detail)(scope, receive, send_with_id)
             else:
                 await self._app(scope, _bounded(receive), send_with_id)
-        except Exception as error:  # the request's door: no exception's message may reach the log, it can quote user text
-            log.error(
+        except Exception as error:  # the request's door
+            log.error(  # noqa: TRY400 - no exc_info: its message can quote user text
                 "request failed",
                 extra={"request_id": request_id, "error": type(error).__name__, "traceback": traceback.format_tb(error.__traceback__)},
             )

@@ -74,7 +74,7 @@ class ClassifyAnswer(BaseModel):
         return cls(
             request_id=request_id,
             data_id=data_id,
-            label=verdict.label.english,  # type: ignore[arg-type]  # one of LABEL_NAMES
+            label=verdict.label.english,
             label_id=int(verdict.label),
             confidence=round(verdict.confidence, 6),
             probabilities=Probabilities(**dict(zip(LABEL_NAMES, (round(p, 6) for p in verdict.probabilities), strict=True))),

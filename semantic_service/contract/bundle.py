@@ -94,9 +94,9 @@ class Manifest:
             _refuse_unknown(values, known)
             manifest = cls(**known | {"self_check": checks, "labels": tuple(values["labels"])})
             manifest.check()
-            return manifest
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise IncompleteBundleError(f"{MANIFEST_FILE}: not a complete manifest ({type(error).__name__}: {error})") from error
+        return manifest
 
     def check(self) -> None:
         """Refuse values that can't be served.

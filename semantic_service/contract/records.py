@@ -8,7 +8,6 @@ from typing import Any, Self
 from semantic_service.contract.labels import Label, UnknownLabelError
 from semantic_service.contract.text import text_id
 
-
 _SURROGATE = re.compile("[\\ud800-\\udfff]")
 
 

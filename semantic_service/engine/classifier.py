@@ -75,7 +75,8 @@ class OnnxClassifier:
 
         """
         for number, check in enumerate(bundle.manifest.self_check, start=1):
-            off = float(np.abs(self.score(normalise(check.text).text).probabilities - np.float32(check.probabilities)).max())
+            recorded = np.array(check.probabilities, dtype=np.float32)
+            off = float(np.abs(self.score(normalise(check.text).text).probabilities - recorded).max())
             if not off <= SELF_CHECK_TOLERANCE:
                 raise SelfCheckError(
                     f"{bundle.file(MODEL_FILE)}: self-check text {number} is off by {off:.4f}, at most {SELF_CHECK_TOLERANCE} is allowed; "

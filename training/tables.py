@@ -1,0 +1,60 @@
+"""Measurements as Markdown tables that line up on a terminal too."""
+
+from collections.abc import Mapping, Sequence
+
+from semantic_service.contract.labels import LABEL_NAMES, Label
+from training.evaluate import Metrics
+
+LEGEND = """Flagged: the label is not compliant. False positives: the share of the compliant rows that is flagged. AUC: of flagged.
+ECE: the mean gap between confidence and accuracy, before and after calibration."""
+
+
+def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Write a table whose columns line up; all but the first are aligned to the right."""
+    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
+    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in (names, *rows)]
+    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+
+
+def summary_table(metrics: Mapping[str, Metrics]) -> str:
+    """Write one Markdown row for each file. Flagged means that the label is not compliant."""
+    names = ["file", "rows", "accuracy", "macro-F1", "flagged: accuracy", "F1", "false positives", "AUC", "ECE before -> after"]
+    return markdown_table(names, [_summary(name, values) for name, values in metrics.items()])
+
+
+def _summary(name: str, metrics: Metrics) -> list[str]:
+    flagged = metrics.flagged
+    f1 = None if flagged.false_negative_rate is None else flagged.f1  # nothing to flag in the file
+    rate = "–" if flagged.false_positive_rate is None else f"{flagged.false_positive_rate:.2%}"
+    numbers = [_number(value) for value in (metrics.accuracy, metrics.macro_f1, flagged.accuracy, f1)]
+    calibration = f"{_number(metrics.ece_before_calibration)} -> {_number(metrics.ece)}"
+    return [cell(name), f"{metrics.rows:,}", *numbers, rate, _number(flagged.auc), calibration]
+
+
+def class_table(metrics: Metrics) -> str:
+    """Write precision, recall, F1 and AUC of each label, and of flagged."""
+    rows = []
+    for name, values in metrics.labels.items():
+        recall, f1 = (values.recall, values.f1) if values.support else (None, None)
+        rows.append([name, f"{values.support:,}", *map(_number, (values.precision, recall, f1, values.auc))])
+    flagged = metrics.flagged
+    recall, f1 = (None, None) if flagged.false_negative_rate is None else (flagged.recall, flagged.f1)
+    support = metrics.rows - metrics.labels[Label.COMPLIANT.english].support
+    rows.append(["flagged", f"{support:,}", *map(_number, (flagged.precision, recall, f1, flagged.auc))])
+    return markdown_table(["label", "rows", "precision", "recall", "F1", "AUC"], rows)
+
+
+def confusion_table(metrics: Metrics) -> str:
+    """Write the confusion matrix."""
+    rows = [[name, *(f"{count:,}" for count in counts)] for name, counts in zip(LABEL_NAMES, metrics.confusion, strict=True)]
+    return markdown_table(["truth \\ answer", *LABEL_NAMES], rows)
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.4f}"
+
+
+def cell(value: object) -> str:
+    """Keep a value from breaking its row."""
+    return " ".join(str(value).replace("|", "\\|").split())
