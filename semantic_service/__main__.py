@@ -8,11 +8,14 @@ import uvicorn
 
 from semantic_service.api.app import create_app
 from semantic_service.api.middleware import JsonFormatter
+from semantic_service.api.security import Keys, KeysError, is_loopback
 from semantic_service.contract.bundle import BundleError
 from semantic_service.contract.verdict import PolicyError
 from semantic_service.engine.live import Live
 from semantic_service.engine.workers import Workers
 from semantic_service.settings import Settings, SettingsError
+
+log = logging.getLogger("semantic_service")
 
 GRACE_S = 30  # for requests in flight when the process is told to stop
 
@@ -31,15 +34,18 @@ def main() -> int:
     try:
         settings = Settings.from_environment()
         _log_as_json(settings.log_level)
+        keys = Keys.read(settings.keys)
         live = Live.open(settings.model, settings.policy, settings.uncertain_max)
-    except (SettingsError, BundleError, PolicyError) as error:
+    except (SettingsError, KeysError, BundleError, PolicyError) as error:
         print(f"can't start: {error}", file=sys.stderr)
         return 2
-    app = create_app(live, Workers(settings.threads, settings.queue))
-    logging.getLogger("semantic_service").info(
-        "serving", extra={"url": f"http://{settings.host}:{settings.port}", "model_version": live.moderator.model_version}
-    )
-    uvicorn.run(app, host=settings.host, port=settings.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S)
+    host = settings.host
+    if not keys.by_digest and not is_loopback(host):
+        log.warning("no API keys are configured, so only this machine is served: set MODERATION_KEYS to listen on %s", host)
+        host = "127.0.0.1"
+    log.info("serving", extra={"url": f"http://{host}:{settings.port}", "model_version": live.moderator.model_version})
+    app = create_app(live, Workers(settings.threads, settings.queue), keys)
+    uvicorn.run(app, host=host, port=settings.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S)
     return 0
 
 

@@ -24,6 +24,7 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     model: Path = EMBEDDED_MODEL
     policy: Path | None = None
+    keys: Path | None = None
     uncertain_max: Annotated[float, Field(ge=0, le=1)] = 0.6
     threads: Annotated[int, Field(ge=0, le=1024)] = 0  # 0: one a core
     queue: Annotated[int, Field(ge=1)] = 2048  # texts waiting or running

@@ -52,12 +52,12 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
         text, label = text_and_label(row, columns)
-        normalised = normalise(text).text
-        if not normalised:
-            raise DataError("the text is empty")
-        return Example(normalised, Label.parse(label), str(path), line)
+        example = Example(normalise(text).text, Label.parse(label), str(path), line)
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
+    if not example.text:
+        raise DataError(f"{path}:{line}: the text is empty")
+    return example
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

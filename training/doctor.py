@@ -14,6 +14,7 @@ from semantic_service.contract.text import normalise
 from training.dataset import Columns, text_and_label
 from training.errors import DataError
 from training.rows import scan_rows
+from training.tables import markdown_table
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
 SHOWN = 3  # places that a finding names; `as_dict` has all
@@ -225,11 +226,3 @@ def _row(report: FileReport) -> list[str]:
 
 def _balance(counts: dict[str, int]) -> list[str]:
     return [f"{counts[name]} ({share:.1%})" for name, share in _shares(counts).items()]
-
-
-def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a table whose columns line up; all but the first are aligned to the right."""
-    widths = [max(map(len, column)) for column in zip(names, *rows, strict=True)]
-    lines = [[row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])] for row in (names, *rows)]
-    lines.insert(1, ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])])
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)

@@ -1,9 +1,12 @@
 """Measurements as Markdown tables that line up on a terminal too."""
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from semantic_service.contract.labels import LABEL_NAMES, Label
-from training.evaluate import Metrics
+
+if TYPE_CHECKING:  # the doctor has tables too, and must not wait for scikit-learn
+    from training.evaluate import Metrics
 
 LEGEND = """Flagged: the label is not compliant. False positives: the share of the compliant rows that is flagged. AUC: of flagged.
 ECE: the mean gap between confidence and accuracy, before and after calibration."""
@@ -17,13 +20,13 @@ def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def summary_table(metrics: Mapping[str, Metrics]) -> str:
+def summary_table(metrics: "Mapping[str, Metrics]") -> str:
     """Write one Markdown row for each file. Flagged means that the label is not compliant."""
     names = ["file", "rows", "accuracy", "macro-F1", "flagged: accuracy", "F1", "false positives", "AUC", "ECE before -> after"]
     return markdown_table(names, [_summary(name, values) for name, values in metrics.items()])
 
 
-def _summary(name: str, metrics: Metrics) -> list[str]:
+def _summary(name: str, metrics: "Metrics") -> list[str]:
     flagged = metrics.flagged
     f1 = None if flagged.false_negative_rate is None else flagged.f1  # nothing to flag in the file
     rate = "–" if flagged.false_positive_rate is None else f"{flagged.false_positive_rate:.2%}"
@@ -32,7 +35,7 @@ def _summary(name: str, metrics: Metrics) -> list[str]:
     return [cell(name), f"{metrics.rows:,}", *numbers, rate, _number(flagged.auc), calibration]
 
 
-def class_table(metrics: Metrics) -> str:
+def class_table(metrics: "Metrics") -> str:
     """Write precision, recall, F1 and AUC of each label, and of flagged."""
     rows = []
     for name, values in metrics.labels.items():
@@ -45,7 +48,7 @@ def class_table(metrics: Metrics) -> str:
     return markdown_table(["label", "rows", "precision", "recall", "F1", "AUC"], rows)
 
 
-def confusion_table(metrics: Metrics) -> str:
+def confusion_table(metrics: "Metrics") -> str:
     """Write the confusion matrix."""
     rows = [[name, *(f"{count:,}" for count in counts)] for name, counts in zip(LABEL_NAMES, metrics.confusion, strict=True)]
     return markdown_table(["truth \\ answer", *LABEL_NAMES], rows)

@@ -10,6 +10,7 @@ from fastapi_offline import FastAPIOffline
 from semantic_service.api import errors
 from semantic_service.api.middleware import RequestMiddleware
 from semantic_service.api.routes import router
+from semantic_service.api.security import Keys
 from semantic_service.api.service import Service
 from semantic_service.engine.live import Live
 from semantic_service.engine.workers import Workers
@@ -19,7 +20,10 @@ _DESCRIPTION = """Judges Chinese posts: **compliant 合规**, **suspicious 疑�
 Every answer carries `X-Request-ID`; every error is `{"error": {"code", "message", "request_id"}}`."""
 
 
-def create_app(live: Live, workers: Workers) -> FastAPI:
+NO_KEYS = Keys()
+
+
+def create_app(live: Live, workers: Workers, keys: Keys = NO_KEYS) -> FastAPI:
     """Build the app on a loaded model; when the app stops, what waits is finished and the workers are closed."""
     service = Service(live, workers)
 
@@ -32,6 +36,7 @@ def create_app(live: Live, workers: Workers) -> FastAPI:
 
     app = FastAPIOffline(title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
     app.state.service = service
+    app.state.keys = keys
     app.include_router(router)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     errors.install(app)

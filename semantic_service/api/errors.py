@@ -16,7 +16,7 @@ from semantic_service.engine.workers import QueueFullError
 
 RETRY_AFTER_S = 1
 MAX_PROBLEMS = 5  # named in one message
-_CODES = {400: "malformed", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
+_CODES = {400: "malformed", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _TEXT_CODES = {"string_too_long": "text_too_long", "string_too_short": "empty_text"}
 
 

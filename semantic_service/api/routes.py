@@ -20,6 +20,7 @@ from semantic_service.api.schemas import (
     ItemError,
     ModelAnswer,
 )
+from semantic_service.api.security import Scope, require
 from semantic_service.api.service import Service
 from semantic_service.engine.moderator import EmptyTextError
 
@@ -28,7 +29,9 @@ _PAGE_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; img-src data:; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-_ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 413, 422, 503)}
+_ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 401, 403, 413, 422, 503)}
+_MAY_CLASSIFY = [Depends(require(Scope.CLASSIFY))]
+_MAY_ADMINISTER = [Depends(require(Scope.ADMIN))]
 
 router = APIRouter()
 
@@ -42,7 +45,7 @@ def _service(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_service)]
 
 
-@router.post("/classify", responses=_ERRORS)
+@router.post("/classify", responses=_ERRORS, dependencies=_MAY_CLASSIFY)
 async def classify(post: ClassifyRequest, request: Request, service: Serving) -> ClassifyAnswer:
     """Judge one post."""
     [judgement] = await service.judge(service.live.moderator, [post])
@@ -57,7 +60,7 @@ async def classify(post: ClassifyRequest, request: Request, service: Serving) ->
     return ClassifyAnswer.of(judgement, request.state.request_id, post.data_id)
 
 
-@router.post("/classify/batch", responses=_ERRORS)
+@router.post("/classify/batch", responses=_ERRORS, dependencies=_MAY_CLASSIFY)
 async def classify_batch(batch: BatchRequest, request: Request, service: Serving) -> BatchAnswer:
     """Judge up to 256 posts; the results come in the order of the items, a bad one's error in its place."""
     moderator, request_id = service.live.moderator, request.state.request_id
@@ -100,14 +103,14 @@ async def ready(service: Serving) -> Health:
     return Health(status="ready")
 
 
-@router.get("/models/current")
+@router.get("/models/current", dependencies=_MAY_ADMINISTER)
 async def current_model(service: Serving) -> ModelAnswer:
     """Describe the model and the policy in use."""
     live = service.live
     return ModelAnswer.of(live.bundle.manifest, sorted(live.moderator.policy.scenes), live.policy_error)
 
 
-@router.get("/metrics", response_class=Response)
+@router.get("/metrics", response_class=Response, dependencies=_MAY_ADMINISTER)
 async def metrics(service: Serving) -> Response:
     """Prometheus' text format."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

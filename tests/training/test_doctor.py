@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from semantic_service.contract.labels import LABEL_NAMES, Label
 from tests.strategies import any_text
 from training.dataset import Columns, read_examples
-from training.doctor import Diagnosis, Flaw, Lengths, Occurrence, examine, markdown_table, to_markdown
+from training.doctor import Diagnosis, Flaw, Lengths, Occurrence, examine, to_markdown
 from training.errors import DataError
+from training.tables import markdown_table
 
 SECRET = "没有人应该看到的帖子"
 EVERY_LABEL = [{"text": f"{label.chinese}的帖子", "label": label.english} for label in Label]

@@ -1,0 +1,195 @@
+import asyncio
+import json
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from semantic_service.api import service
+from semantic_service.api.errors import RETRY_AFTER_S
+from semantic_service.api.middleware import JsonFormatter
+from semantic_service.api.service import Service
+from semantic_service.contract.verdict import Policy
+from semantic_service.engine.workers import Workers
+from tests.api.answers import error_of
+from tests.api.test_bad_input import JUDGED, REFUSED
+
+PATIENCE_S = 10  # a test that waits longer has failed
+SECRET = "我的秘密手机号一三八"
+
+
+class BlockingModerator:
+    """Judges once the gate is open."""
+
+    policy, model_version = Policy(), "tiny-1"
+
+    def __init__(self, moderator):
+        self._moderator = moderator
+        self.entered, self.gate = threading.Event(), threading.Event()
+
+    def judge(self, text, scene):
+        self.entered.set()
+        assert self.gate.wait(PATIENCE_S)
+        return self._moderator.judge(text, scene)
+
+
+class FailingModerator:
+    """Fails, and quotes the user's text while it does."""
+
+    policy, model_version = Policy(), "tiny-1"
+
+    def judge(self, text, scene):
+        raise RuntimeError(f"can't judge {text!r}")
+
+
+class OnceFailingLive:
+    """Fails when the policy is looked at for the first time."""
+
+    def __init__(self, live):
+        self.bundle = live.bundle
+        self.looks = 0
+        self.looked_again = threading.Event()
+
+    def refresh_policy(self):
+        self.looks += 1
+        if self.looks == 1:
+            raise RuntimeError("nobody foresaw this")
+        self.looked_again.set()
+
+
+@pytest.fixture
+def blocking(moderator):
+    fake = BlockingModerator(moderator)
+    yield fake
+    fake.gate.set()
+
+
+@pytest.fixture
+def log_lines(caplog):
+    """Everything logged so far, as the service writes it."""
+    caplog.set_level(logging.DEBUG)
+    return lambda: [JsonFormatter().format(record) for record in caplog.records]
+
+
+def own(lines):
+    return [entry for line in lines if (entry := json.loads(line))["logger"].startswith("semantic_service")]
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/classify/batch/more", "/live/", "/%00", "/docs2", "/redoc", "/static-offline-docs/nothing"])
+def test_an_unknown_path_is_404_in_the_one_shape(client, path):
+    assert error_of(client.get(path, follow_redirects=False), 404) == "not_found"
+
+
+@pytest.mark.parametrize(("method", "path"), [("GET", "/classify"), ("PUT", "/classify/batch"), ("POST", "/ready"), ("DELETE", "/")])
+def test_another_method_is_405_in_the_one_shape_and_says_which_is_allowed(client, method, path):
+    response = client.request(method, path)
+    assert error_of(response, 405) == "method_not_allowed"
+    assert response.headers["Allow"] == ("POST" if "classify" in path else "GET")
+
+
+@pytest.mark.parametrize("sent", ["a", "5f2c-42", "~!@#", "x" * 128])
+@pytest.mark.parametrize("body", [{"text": "好"}, {"text": ""}])
+def test_the_callers_request_id_comes_back(client, sent, body):
+    response = client.post("/classify", json=body, headers={"X-Request-ID": sent})
+    answer = response.json()
+    assert response.headers.get_list("X-Request-ID") == [sent]
+    assert answer.get("error", answer)["request_id"] == sent
+
+
+@pytest.mark.parametrize("sent", ["", " ", "a b", "a\nb", "a\r\nSet-Cookie: b", "x" * 129, "é", "编号", "\x7f", "a\0"])
+def test_a_hostile_request_id_is_replaced(client, sent):
+    response = client.post("/classify", json={"text": "好"}, headers={"X-Request-ID": sent.encode()})
+    assert response.status_code == 200
+    assert len(response.headers["X-Request-ID"]) == 32
+    assert "Set-Cookie" not in response.headers
+
+
+def test_every_request_gets_an_id_of_its_own(client):
+    assert len({client.get("/live").headers["X-Request-ID"] for _ in range(5)}) == 5
+
+
+def test_a_full_queue_is_503_with_a_time_to_come_back(serve, blocking):
+    client = serve(blocking, bound=1)
+    with ThreadPoolExecutor(1) as caller:
+        first = caller.submit(client.post, "/classify", json={"text": "来赌一把"})
+        assert blocking.entered.wait(PATIENCE_S)
+        refused = client.post("/classify", json={"text": "好"})
+        assert error_of(refused, 503) == "overloaded"
+        assert refused.headers["Retry-After"] == str(RETRY_AFTER_S)
+        assert client.get("/live").status_code == client.get("/ready").status_code == 200
+        blocking.gate.set()
+        assert first.result(PATIENCE_S).json()["label"] == "violation"
+    assert client.post("/classify", json={"text": "好"}).status_code == 200
+
+
+def test_a_batch_that_does_not_fit_is_refused_whole(serve):
+    client = serve(bound=1)
+    assert error_of(client.post("/classify/batch", json={"items": [{"text": "好"}] * 2}), 503) == "overloaded"
+    assert client.post("/classify/batch", json={"items": [{"text": "好"}]}).status_code == 200
+
+
+@pytest.mark.parametrize(("route", "body"), [("/classify", {"text": SECRET}), ("/classify/batch", {"items": [{"text": SECRET}, {"text": "好"}]})])
+def test_an_unknown_error_is_told_by_its_id_and_never_by_the_text(serve, log_lines, route, body):
+    response = serve(FailingModerator()).post(route, json=body, headers={"X-Request-ID": "call-7"})
+    assert response.status_code == 500
+    assert response.json() == {
+        "error": {"code": "internal", "message": "internal error; the log has it under this request id", "request_id": "call-7"}
+    }
+    assert response.headers["X-Request-ID"] == "call-7"
+    lines = log_lines()
+    [failure] = [entry for entry in own(lines) if entry["level"] == "error"]
+    assert (failure["request_id"], failure["error"]) == ("call-7", "RuntimeError")
+    assert any("in judge" in frame for frame in failure["traceback"])
+    assert not any(SECRET in line for line in lines)
+
+
+def test_no_line_of_the_log_holds_a_users_text(client, log_lines):
+    bodies = [body for body, _ in REFUSED.values() if len(body) < 10_000]
+    bodies += [json.dumps({"text": SECRET + text, "data_id": SECRET}).encode() for text in JUDGED.values()]
+    bodies += [json.dumps(body, ensure_ascii=False).encode() for body in ({SECRET: 1}, [SECRET], {"text": [SECRET]}, {"text": "好", "scene": SECRET})]
+    bodies += [SECRET.encode(), SECRET.encode("gbk"), json.dumps({"items": [SECRET, {"text": SECRET}, {SECRET: SECRET}]}).encode()]
+    for body in bodies:
+        for route in ("/classify", "/classify/batch"):
+            client.post(route, content=body, headers={"Content-Type": "application/json"})
+    client.get(f"/{SECRET}")
+    lines = log_lines()
+    assert len([entry for entry in own(lines) if entry["message"] == "request"]) == 2 * len(bodies) + 1
+    traces = [SECRET, json.dumps(SECRET)[1:-1], *(text for text in JUDGED.values() if len(text) > 1)]
+    assert not [line for line in lines for trace in traces if trace in line and '"httpx' not in line]
+
+
+def test_a_request_is_logged_with_what_an_operator_needs(client, log_lines):
+    client.post("/classify", json={"text": "来赌一把"}, headers={"X-Request-ID": "call-8"})
+    [entry] = own(log_lines())
+    assert entry == entry | {
+        "level": "info",
+        "message": "request",
+        "request_id": "call-8",
+        "route": "/classify",
+        "status": 200,
+        "chars": 4,
+        "label": "violation",
+        "suggestion": "block",
+        "model_version": "tiny-1",
+    }
+    assert entry["seconds"] > 0
+
+
+def test_the_policy_is_watched_on_after_an_unknown_error(live, log_lines, monkeypatch):
+    monkeypatch.setattr(service, "POLICY_POLL_S", 0.001)
+    once = OnceFailingLive(live)
+    workers = Workers(threads=1, bound=1)
+
+    async def watch():
+        watching = asyncio.create_task(Service(once, workers).watch_policy())
+        waiting = asyncio.create_task(asyncio.to_thread(once.looked_again.wait, PATIENCE_S))
+        await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        once.looked_again.set()
+        watching.cancel()
+        await asyncio.gather(watching, waiting, return_exceptions=True)
+
+    asyncio.run(watch())
+    workers.close()
+    assert once.looks > 1
+    assert any(entry["level"] == "error" for entry in own(log_lines()))

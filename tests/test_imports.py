@@ -1,0 +1,16 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[1]
+TRAINING = "training torch transformers peft onnx optimum accelerate sklearn matplotlib".split()
+LOADED = "import sys, {}; print(*(name for name in {} if name in sys.modules))"
+
+
+@pytest.mark.parametrize("module", ["api.app", "batch", "classify", "__main__"])
+def test_serving_never_loads_the_training_stack(module):
+    code = LOADED.format(f"semantic_service.{module}", TRAINING)
+    found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout.strip(), found.stderr) == (0, "", "")

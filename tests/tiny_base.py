@@ -1,0 +1,72 @@
+"""Tiny random encoders to fine-tune, with real tokenizers, and invented posts that a few steps tell apart."""
+
+import json
+import random
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import BertConfig, BertModel, BertTokenizerFast, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from semantic_service.contract.labels import Label
+
+SIGNS = {Label.COMPLIANT: "晴好", Label.SUSPICIOUS: "私聊", Label.VIOLATION: "赌博"}
+FILLER = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))  # 150 characters of CJK, none of them above
+POSITIONS = 32
+
+
+def rows(count: int, labels: tuple[Label, ...] = tuple(Label), seed: int = 7) -> list[dict[str, object]]:
+    """Invent posts: filler, the label's sign twice, filler. Each stands once."""
+    source = random.Random(seed)
+    posts = []
+    for number in range(count):
+        label = labels[number % len(labels)]
+        before, after = ("".join(source.choices(FILLER, k=source.randint(1, 9))) for _ in range(2))
+        posts.append({"text": f"{before}{SIGNS[label] * 2}{after}", "label": label.english})
+    return posts
+
+
+def write_rows(path: Path, some: list[dict[str, object]]) -> Path:
+    """Write posts as JSONL."""
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in some), encoding="utf-8")
+    return path
+
+
+def write_base(folder: Path, tokenizer: PreTrainedTokenizerBase) -> Path:
+    """Save an encoder of two layers for a tokenizer, with the tokenizer."""
+    torch.manual_seed(7)
+    config = BertConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=POSITIONS,
+        pad_token_id=tokenizer.pad_token_id,
+        initializer_range=0.2,  # the usual 0.02 makes every text look alike after two layers
+    )
+    BertModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+def word_piece(folder: Path) -> PreTrainedTokenizerBase:
+    """Make BERT's own tokenizer."""
+    pieces = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"".join(SIGNS.values()), *FILLER, "hello", "##o"]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.txt").write_text("\n".join(pieces) + "\n", encoding="utf-8")
+    return BertTokenizerFast(str(folder / "vocab.txt"))
+
+
+def unigram() -> PreTrainedTokenizerBase:
+    """Make a tokenizer of XLM-R's kind: special pieces first, then signs, characters, and pairs of them."""
+    pairs = [one + other for one, other in zip(FILLER, FILLER[1:], strict=False)]
+    pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
+    pieces += [(sign, -4.0) for sign in SIGNS.values()]
+    pieces += [(character, -6.0 - 0.01 * rank) for rank, character in enumerate(FILLER)]
+    pieces += [(pair, -7.0 - 0.01 * rank) for rank, pair in enumerate(pairs)]
+    backend = Tokenizer(models.Unigram(pieces, unk_id=3))
+    backend.pre_tokenizer = pre_tokenizers.Metaspace()
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
+    names = {"bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>"}
+    return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], **names)

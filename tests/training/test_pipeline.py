@@ -1,0 +1,201 @@
+import contextlib
+import io
+import json
+import shutil
+
+import pytest
+import yaml
+
+pytest.importorskip("torch", reason="fine-tuning needs the train extra: pip install -r requirements/train.txt")
+
+import torch
+from tokenizers import Tokenizer
+
+from semantic_service.contract.bundle import TOKENIZER_FILE, Bundle
+from semantic_service.contract.labels import Label
+from semantic_service.contract.text import normalise
+from semantic_service.engine.classifier import OnnxClassifier
+from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
+from training.__main__ import main
+from training.config import TrainConfig
+from training.runs import Run
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),  # the first test of a fixture waits for a whole run
+    # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers
+    pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning:torch.onnx"),
+    pytest.mark.filterwarnings("ignore:torch.tensor results are registered as constants"),
+    pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean:torch.jit.TracerWarning:torch.nn.functional"),
+]
+STEP_KEYS = {"current_steps", "total_steps", "epoch", "percentage", "elapsed_time", "remaining_time", "throughput", "memory"}
+VOCABULARY = 250  # of the 307 pieces that the Unigram tokenizer has
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # matrices this small are slower on several
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """Give a folder with two bases, posts, and a config for each base."""
+    folder = tmp_path_factory.mktemp("project")
+    train = write_rows(folder / "posts.jsonl", rows(1200))  # more than --quick takes
+    write_rows(folder / "two-labels.jsonl", rows(80, (Label.COMPLIANT, Label.SUSPICIOUS)))
+    test = write_rows(folder / "strange.jsonl", rows(60, seed=8))
+    benign = write_rows(folder / "ordinary.jsonl", rows(30, (Label.COMPLIANT,), seed=9))
+    bases = {"pieces": write_base(folder / "pieces", word_piece(folder / "words")), "unigram": write_base(folder / "unigram", unigram())}
+    for name, base in bases.items():
+        config = {
+            "model": {"base": str(base), "max_tokens": POSITIONS},
+            "lora": {"rank": 4},
+            "data": {"train": [str(train)], "test": [str(test)], "benign": [str(benign)], "validation": 0.2},
+            "train": {"batch_size": 8, "learning_rate": {"lora": 5e-3, "classifier": 5e-3}},
+            "export": {"vocabulary_size": VOCABULARY if name == "unigram" else None},
+        }
+        (folder / f"{name}.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
+    return folder
+
+
+def train(project, run_dir, *more, config="pieces"):
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        status = main(["run", str(project / f"{config}.yaml"), "--quick", "--run-dir", str(run_dir), *more])
+    return status, said.getvalue()
+
+
+@pytest.fixture(scope="module")
+def finished(project):
+    """Give a finished run's folder, and what the command printed. Not to be changed."""
+    run_dir = project / "runs" / "first-1"
+    status, said = train(project, run_dir)
+    assert status == 0
+    return run_dir, said
+
+
+@pytest.fixture
+def killed(finished, tmp_path):
+    """Give a run as a kill during the export leaves it."""
+    run_dir = tmp_path / "killed"
+    shutil.copytree(finished[0], run_dir)
+    for name in ("bundle", "onnx", "report"):
+        shutil.rmtree(run_dir / name)
+    for name in ("onnx/fp32.partial", "bundle.partial"):
+        (run_dir / name).mkdir(parents=True)
+        (run_dir / name / "model.onnx").write_bytes(b"half a mod")
+    return run_dir
+
+
+def lines(path):
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+def accuracy(bundle, some):
+    classifier = OnnxClassifier.load(bundle)
+    answers = [Label(int(classifier.score(normalise(row["text"]).text).probabilities.argmax())).english for row in some]
+    return sum(answer == row["label"] for answer, row in zip(answers, some, strict=True)) / len(some)
+
+
+def test_the_last_line_is_the_bundles_path(finished):
+    run_dir, said = finished
+    assert said.splitlines()[-1] == str(run_dir / "bundle")
+
+
+def test_the_bundle_loads_and_tells_new_posts_apart(finished):
+    bundle = Bundle.read(finished[0] / "bundle")
+    assert accuracy(bundle, rows(60, seed=10)) > 0.9
+
+
+def test_the_manifest_says_how_the_model_was_made(finished):
+    run_dir, _ = finished
+    manifest = Bundle.read(run_dir / "bundle").manifest
+    assert manifest.model_version == "first-1"
+    assert manifest.max_tokens == POSITIONS
+    assert set(manifest.metrics) == {"validation", "strange", "benign"}
+    assert manifest.train_config == yaml.safe_load((run_dir / "config.yaml").read_text("utf-8"))
+    assert manifest.train_config["train"]["max_rows"] == 800
+
+
+def test_the_run_leaves_a_report_for_people_and_for_machines(finished):
+    run_dir, _ = finished
+    report = run_dir / "report"
+    images = {"loss.png", *(f"{name}-{kind}.png" for name in ("validation", "strange", "benign") for kind in ("pr", "calibration", "confusion"))}
+    assert {path.name for path in report.iterdir()} == {"report.json", "report.md", *images}
+    files = json.loads((report / "report.json").read_text("utf-8"))["files"]
+    assert files == json.loads((run_dir / "bundle" / "manifest.json").read_text("utf-8"))["metrics"]
+    assert files["strange"]["rows"] == 60
+
+
+def test_every_logged_step_says_where_training_stands(finished):
+    steps = lines(finished[0] / "metrics.jsonl")
+    assert all(set(step) >= STEP_KEYS for step in steps)
+    assert all({"loss", "lr"} <= set(step) or "eval_loss" in step for step in steps)
+    assert {"loss", "eval_loss"} <= set().union(*steps)
+    assert [step["current_steps"] for step in steps] == sorted(step["current_steps"] for step in steps)
+    assert (steps[-1]["current_steps"], steps[-1]["percentage"], steps[-1]["remaining_time"]) == (steps[-1]["total_steps"], 100.0, 0.0)
+
+
+def test_a_finished_run_says_so(finished):
+    assert json.loads((finished[0] / "status.json").read_text("utf-8"))["stage"] == "finished"
+
+
+def test_the_same_command_again_says_that_the_run_is_finished(finished, project, capsys):
+    run_dir, _ = finished
+    assert train(project, run_dir)[0] == 2
+    assert capsys.readouterr().err == f"training: {run_dir}/bundle is finished: choose another --run-dir\n"
+
+
+def test_a_killed_run_carries_on_without_fine_tuning_again(killed, finished, project):
+    kept = ("adapter/adapter_model.safetensors", "metrics.jsonl", "checkpoints")
+    before = [(killed / name).stat().st_mtime_ns for name in kept]
+    status, said = train(project, killed)
+    assert (status, said.splitlines()[-1]) == (0, str(killed / "bundle"))
+    assert [(killed / name).stat().st_mtime_ns for name in kept] == before
+    assert json.loads((killed / "status.json").read_text("utf-8"))["stage"] == "finished"
+    resumed, first = (Bundle.read(run_dir / "bundle").manifest for run_dir in (killed, finished[0]))
+    assert (resumed.metrics, resumed.temperature, resumed.data_digest) == (first.metrics, first.temperature, first.data_digest)
+    assert resumed.sha256["model.onnx"] == first.sha256["model.onnx"]
+
+
+def test_another_config_is_refused_in_a_run_that_was_begun(project, tmp_path, capsys):
+    Run.open(TrainConfig.load(project / "pieces.yaml"), tmp_path / "begun")
+    assert train(project, tmp_path / "begun", "--set", "train.seed=8")[0] == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"training: {tmp_path}/begun holds a run of another config")
+    assert "choose another --run-dir" in said
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("model.base={project}/nowhere", "model.base '{project}/nowhere' can't be loaded, give a local folder or a Hugging Face name"),
+        ("model.max_tokens=64", "model.max_tokens is 64, but {project}/pieces has 32 positions"),
+        ("train.epoch=1", "unknown key train.epoch: did you mean train.epochs?"),
+        (
+            "data.train=[{project}/two-labels.jsonl]",
+            "no training example is violation: add some, or set train.class_weights to none",
+        ),
+        ("data.train=[{project}/gone.jsonl]", "{project}/gone.jsonl: can't be read (No such file or directory)"),
+    ],
+)
+def test_what_can_not_be_trained_stops_early_with_one_message(override, reason, project, tmp_path, capsys):
+    run_dir = tmp_path / "run"
+    assert train(project, run_dir, "--set", override.format(project=project))[0] == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("training: ")]
+    assert len(said) == 1
+    assert reason.format(project=project) in said[0]
+    assert not any((run_dir / name).exists() for name in ("metrics.jsonl", "checkpoints", "adapter", "bundle"))
+
+
+def test_a_unigram_vocabulary_is_shrunk_on_the_way(project, tmp_path):
+    status, _ = train(project, tmp_path / "small", config="unigram")
+    assert status == 0
+    bundle = Bundle.read(tmp_path / "small" / "bundle")
+    assert Tokenizer.from_file(str(bundle.file(TOKENIZER_FILE))).get_vocab_size() == VOCABULARY
+    assert json.loads(bundle.file("config.json").read_text("utf-8"))["vocab_size"] == VOCABULARY
+    assert accuracy(bundle, rows(60, seed=10)) > 0.7
