@@ -30,7 +30,11 @@ def pipe(monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "heading", "suggestion"),
-    [("今天天气真好", "合规 compliant", "通过 pass"), ("有点可疑的消息", "疑似 suspicious", "人工复核 review"), ("来赌一把", "违规 violation", "拦截 block")],
+    [
+        ("今天天气真好", "合规 compliant", "通过 pass"),
+        ("有点可疑的消息", "疑似 suspicious", "人工复核 review"),
+        ("来赌一把", "违规 violation", "拦截 block"),
+    ],
 )
 def test_a_text_is_judged_in_words_for_people(capsys, text, heading, suggestion):
     assert main([text]) == 0

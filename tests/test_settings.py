@@ -87,7 +87,7 @@ def test_a_bad_value_is_refused_with_its_name_and_what_is_accepted(given, name, 
 
 
 def test_every_bad_value_is_named_at_once(given):
-    with pytest.raises(SettingsError, match="MODERATION_PORT: .*; MODERATION_QUEUE: "):
+    with pytest.raises(SettingsError, match=r"MODERATION_PORT: .*; MODERATION_QUEUE: "):
         given(PORT="x", QUEUE="x")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -59,14 +60,15 @@ def word_piece(folder: Path) -> PreTrainedTokenizerBase:
 
 
 def unigram() -> PreTrainedTokenizerBase:
-    """Make a tokenizer of XLM-R's kind: special pieces first, then signs, characters, and pairs of them."""
-    pairs = [one + other for one, other in zip(FILLER, FILLER[1:], strict=False)]
+    """Make a tokenizer of XLM-R's kind: special pieces, signs, characters, pairs of them, and the mask last of all."""
+    pairs = list(map("".join, pairwise(FILLER)))
     pieces = [("<s>", 0.0), ("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -3.0)]
     pieces += [(sign, -4.0) for sign in SIGNS.values()]
     pieces += [(character, -6.0 - 0.01 * rank) for rank, character in enumerate(FILLER)]
-    pieces += [(pair, -7.0 - 0.01 * rank) for rank, pair in enumerate(pairs)]
+    pieces += [(pair, -7.0 - 0.01 * rank) for rank, pair in enumerate(pairs)] + [("<mask>", 0.0)]
     backend = Tokenizer(models.Unigram(pieces, unk_id=3))
     backend.pre_tokenizer = pre_tokenizers.Metaspace()
     backend.post_processor = processors.TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", 0), ("</s>", 2)])
-    names = {"bos_token": "<s>", "cls_token": "<s>", "pad_token": "<pad>", "eos_token": "</s>", "sep_token": "</s>", "unk_token": "<unk>"}
+    names = dict.fromkeys(("bos_token", "cls_token"), "<s>") | dict.fromkeys(("eos_token", "sep_token"), "</s>")
+    names |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], **names)

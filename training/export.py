@@ -24,7 +24,7 @@ def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: P
     model.eval()  # a graph traced in train mode keeps its dropout
     onnx_export_from_model(model, folder, task="text-classification", do_validation=False)
     _fuse(folder / MODEL_FILE, model)
-    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE))
+    tokenizer.backend_tokenizer.save(str(folder / TOKENIZER_FILE), pretty=False)
     model.config.to_json_file(folder / CONFIG_FILE)
 
 

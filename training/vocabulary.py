@@ -1,7 +1,6 @@
 """Shrink a tokenizer's vocabulary, and the embedding with it, to the pieces that are worth their bytes."""
 
 import json
-from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,30 +23,40 @@ def shrink_vocabulary(
         VocabularyError: not a fast Unigram tokenizer, or the texts alone use more pieces than `size`.
 
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     state: dict[str, Any] = json.loads(backend.to_str()) if backend else {}
-    if state.get("model", {}).get("type") != "Unigram":
-        raise VocabularyError("export.vocabulary_size needs a fast Unigram tokenizer (XLM-R, e5); leave it out for others")
-    kept = _kept_ids(state, Counter(piece for text in texts for piece in tokenizer(text)["input_ids"]), size)
+    if state.get("model", {}).get("type") != "Unigram" or state["post_processor"]["type"] != "TemplateProcessing":
+        raise VocabularyError("export.vocabulary_size needs a fast Unigram tokenizer with a template (XLM-R, e5); leave it out for others")
+    backend.no_truncation()
+    kept = _kept_ids(state, {piece for text in texts for piece in backend.encode(text).ids}, size)
+    new_id = _renumber(state, kept)
+    if model.config.pad_token_id is not None:
+        model.config.pad_token_id = new_id[model.config.pad_token_id]
+    return _shrunk_model(model, kept), _rebuilt(tokenizer, state)
+
+
+def _kept_ids(state: dict[str, Any], used: set[int], size: int) -> list[int]:
+    vocabulary: list[tuple[str, float]] = state["model"]["vocab"]
+    special = {token["id"] for token in state["added_tokens"]} | {state["model"]["unk_id"]}
+    single = {index for index, (piece, _) in enumerate(vocabulary) if len(piece) == 1}
+    must = special | used
+    if len(must) > size:
+        raise VocabularyError(f"export.vocabulary_size is {size}, but the training texts use {len(must)} pieces")
+    rest = sorted(set(range(len(vocabulary))) - must, key=lambda index: (index not in single, -vocabulary[index][1]))
+    return sorted(must | set(rest[: size - len(must)]))
+
+
+def _renumber(state: dict[str, Any], kept: list[int]) -> dict[int, int]:
+    """Give the kept pieces new ids throughout a tokenizer's state; give the new id of each old one."""
     new_id = {old: new for new, old in enumerate(kept)}
     vocabulary = state["model"]["vocab"]
     state["model"]["vocab"] = [vocabulary[old] for old in kept]
     state["model"]["unk_id"] = new_id[state["model"]["unk_id"]]
-    return _shrunk_model(model, kept), _rebuilt(tokenizer, state)
-
-
-def _kept_ids(state: dict[str, Any], used: Counter[int], size: int) -> list[int]:
-    vocabulary: list[tuple[str, float]] = state["model"]["vocab"]
-    special = {token["id"] for token in state["added_tokens"]} | {state["model"]["unk_id"]}
-    single = {index for index, (piece, _) in enumerate(vocabulary) if len(piece) == 1}
-    must = special | set(used)
-    if len(must) > size:
-        raise VocabularyError(f"export.vocabulary_size is {size}, but the training texts use {len(must)} pieces")
-    rest = sorted(set(range(len(vocabulary))) - must, key=lambda index: (index not in single, -vocabulary[index][1]))
-    kept = sorted(must | set(rest[: size - len(must)]))
-    if kept[: len(special)] != sorted(special):
-        raise VocabularyError("the special tokens must be the tokenizer's first pieces")
-    return kept
+    for token in state["added_tokens"]:
+        token["id"] = new_id[token["id"]]
+    for token in state["post_processor"]["special_tokens"].values():
+        token["ids"] = [new_id[old] for old in token["ids"]]
+    return new_id
 
 
 def _shrunk_model(model: PreTrainedModel, kept: list[int]) -> PreTrainedModel:

@@ -57,7 +57,9 @@ def empty_text(error: EmptyTextError, request_id: str) -> ErrorDetail:
 
 def _on_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    return _answer(request, error.status_code, _CODES.get(error.status_code, "http_error"), str(error.detail))
+    response = _answer(request, error.status_code, _CODES.get(error.status_code, "http_error"), str(error.detail))
+    response.headers.update(error.headers or {})
+    return response
 
 
 def _on_validation(request: Request, error: Exception) -> JSONResponse:

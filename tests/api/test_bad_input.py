@@ -47,7 +47,7 @@ REFUSED = {
     "no text": (b"{}", INVALID),
     "text null": (text(None), INVALID),
     "text a number": (text(7), INVALID),
-    "text a boolean": (text(True), INVALID),  # noqa: FBT003
+    "text a boolean": (text(True), INVALID),
     "text a list": (text(["a"]), INVALID),
     "an unknown field": (b'{"text": "a", "txet": "b"}', INVALID),
     "scene a number": (b'{"text": "a", "scene": 7}', INVALID),
@@ -69,7 +69,9 @@ any_json = st.recursive(
     lambda children: st.lists(children, max_size=4) | st.dictionaries(any_text, children, max_size=4),
     max_leaves=8,
 )
-almost_request = st.fixed_dictionaries({}, optional={"text": any_text | any_json, "scene": any_json, "data_id": any_text | any_json, "x": any_json})
+almost_request = st.fixed_dictionaries(
+    {}, optional={"text": any_text | any_json, "scene": any_json, "data_id": any_text | any_json, "x": any_json}
+)
 almost_batch = st.fixed_dictionaries({"items": st.lists(almost_request | any_json, max_size=4)})
 
 

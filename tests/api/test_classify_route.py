@@ -95,7 +95,13 @@ def test_a_post_in_a_batch_is_judged_as_alone(client):
 
 def test_a_bad_item_keeps_its_place_and_spoils_no_other(client):
     bad = [{"text": ""}, {"text": "\u200b", "data_id": "b"}, {"text": 7, "data_id": "c"}, {}, "text", None, {"text": "好", "what": 1}]
-    bad += [{"text": "好" * (MAX_TEXT_CHARS + 1)}, {"text": "好", "data_id": 7}, {"text": "好", "scene": ""}, [], {"text": "好", "scene": None}]
+    bad += [
+        {"text": "好" * (MAX_TEXT_CHARS + 1)},
+        {"text": "好", "data_id": 7},
+        {"text": "好", "scene": ""},
+        [],
+        {"text": "好", "scene": None},
+    ]
     items = [item for each in bad for item in (each, {"text": "来赌一把"})]
     response = client.post("/classify/batch", json={"items": items})
     assert response.status_code == 200

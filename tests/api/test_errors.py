@@ -129,7 +129,9 @@ def test_a_batch_that_does_not_fit_is_refused_whole(serve):
     assert client.post("/classify/batch", json={"items": [{"text": "好"}]}).status_code == 200
 
 
-@pytest.mark.parametrize(("route", "body"), [("/classify", {"text": SECRET}), ("/classify/batch", {"items": [{"text": SECRET}, {"text": "好"}]})])
+@pytest.mark.parametrize(
+    ("route", "body"), [("/classify", {"text": SECRET}), ("/classify/batch", {"items": [{"text": SECRET}, {"text": "好"}]})]
+)
 def test_an_unknown_error_is_told_by_its_id_and_never_by_the_text(serve, log_lines, route, body):
     response = serve(FailingModerator()).post(route, json=body, headers={"X-Request-ID": "call-7"})
     assert response.status_code == 500
@@ -147,7 +149,10 @@ def test_an_unknown_error_is_told_by_its_id_and_never_by_the_text(serve, log_lin
 def test_no_line_of_the_log_holds_a_users_text(client, log_lines):
     bodies = [body for body, _ in REFUSED.values() if len(body) < 10_000]
     bodies += [json.dumps({"text": SECRET + text, "data_id": SECRET}).encode() for text in JUDGED.values()]
-    bodies += [json.dumps(body, ensure_ascii=False).encode() for body in ({SECRET: 1}, [SECRET], {"text": [SECRET]}, {"text": "好", "scene": SECRET})]
+    bodies += [
+        json.dumps(body, ensure_ascii=False).encode()
+        for body in ({SECRET: 1}, [SECRET], {"text": [SECRET]}, {"text": "好", "scene": SECRET})
+    ]
     bodies += [SECRET.encode(), SECRET.encode("gbk"), json.dumps({"items": [SECRET, {"text": SECRET}, {SECRET: SECRET}]}).encode()]
     for body in bodies:
         for route in ("/classify", "/classify/batch"):

@@ -8,7 +8,7 @@ from semantic_service.contract.verdict import Policy, PolicyError, Suggestion
 from semantic_service.engine.live import Live, read_policy
 
 OLD = '[lexicon]\ndeny = ["天气"]\n'
-NEW = '[scenes.kids]\nreview_at = 0.05\n'
+NEW = "[scenes.kids]\nreview_at = 0.05\n"
 BROKEN = {
     "not TOML": (b"deny = ", "not TOML"),
     "not UTF-8": ("deny = 天气".encode("gbk"), "utf-8"),

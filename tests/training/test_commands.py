@@ -57,9 +57,7 @@ def test_evaluate_takes_benign_texts_without_labels(tiny_bundle, write, capsys):
 
 def test_evaluate_reads_other_columns(tiny_bundle, write, capsys):
     renamed = write("renamed.jsonl", *({"body": row["text"], "verdict": row["label"]} for row in RIGHT))
-    status, out, _ = run(
-        capsys, "evaluate", str(tiny_bundle.path), renamed, "--text-column", "body", "--label-column", "verdict", "--json"
-    )
+    status, out, _ = run(capsys, "evaluate", str(tiny_bundle.path), renamed, "--text-column", "body", "--label-column", "verdict", "--json")
     assert status == 0
     assert json.loads(out)["files"][renamed]["accuracy"] == 1.0
 
@@ -75,9 +73,8 @@ def test_evaluate_refuses_a_row_by_its_place(tiny_bundle, write, capsys):
 def test_evaluate_refuses_what_is_no_bundle(write, tmp_path, capsys):
     status, out, err = run(capsys, "evaluate", str(tmp_path / "nowhere"), write("right.jsonl", *RIGHT))
     assert (status, out) == (2, "")
-    assert "is a bundle" not in err
-    assert "nowhere" in err
-    assert err.startswith("training: ")
+    assert err.startswith(f"training: {tmp_path}/nowhere/manifest.json: no such file")
+    assert err.count("\n") == 1
 
 
 def test_evaluate_refuses_a_bundle_that_was_changed(tiny_bundle, write, tmp_path, capsys):
@@ -115,13 +112,6 @@ def test_the_strict_doctor_passes_what_is_only_a_warning(write, capsys):
 def test_the_doctor_reads_other_columns(write, capsys):
     renamed = write("renamed.jsonl", *({"body": row["text"], "verdict": row["label"]} for row in RIGHT))
     assert run(capsys, "doctor", renamed, "--strict", "--text-column", "body", "--label-column", "verdict")[0] == 0
-
-
-def test_a_run_of_a_config_that_is_not_there_is_refused(tmp_path, capsys):
-    pytest.importorskip("torch", reason="`run` loads the train extra before it reads the config")
-    status, out, err = run(capsys, "run", str(tmp_path / "nowhere.yaml"))
-    assert (status, out) == (2, "")
-    assert err.startswith(f"training: {tmp_path}/nowhere.yaml: can't be read")
 
 
 @pytest.mark.parametrize("arguments", [[], ["walk"], ["evaluate", "bundle"], ["doctor"], ["doctor", "a.jsonl", "--fast"]])

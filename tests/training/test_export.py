@@ -65,7 +65,7 @@ def trained(base, **section):
     with torch.no_grad():
         for parameter in adapted.parameters():
             if parameter.requires_grad:
-                parameter += torch.randn(parameter.shape, generator=source) / 20
+                parameter.add_(torch.randn(parameter.shape, generator=source) / 20)
     return adapted.eval(), tokenizer
 
 
@@ -114,7 +114,10 @@ def test_the_head_survives_saving_and_merging(base, tmp_path):
     adapted, tokenizer = trained(base)
     adapted.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
-    head = {name.replace(".modules_to_save.default", "").removeprefix("base_model.model."): value for name, value in adapted.state_dict().items()}
+    head = {
+        name.replace(".modules_to_save.default", "").removeprefix("base_model.model."): value
+        for name, value in adapted.state_dict().items()
+    }
     torch.manual_seed(99)  # a head that is lost would be drawn anew
     state = merge(str(base), tmp_path)[0].state_dict()
     names = [name for name in state if set(name.split(".")) & set(HEAD_MODULES)]
@@ -161,8 +164,7 @@ def test_int8_keeps_the_head_in_full_and_the_logits_close(method, exported, tmp_
     assert matrices
     assert all(weight.data_type in {TensorProto.INT8, TensorProto.UINT8} for weight in matrices)
     moved = np.abs(served(tmp_path / method.name) - served(exported))
-    print("MOVED", method.name, moved.max(), moved.mean(), np.ptp(served(exported)))
-    assert moved.max() < 0.2 * np.ptp(served(exported))
+    assert moved.max() < 0.1 * np.ptp(served(exported))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
@@ -184,11 +186,21 @@ def test_a_shrunk_vocabulary_keeps_the_logits_of_the_training_texts(unigram_base
     assert len(cut) == small.config.vocab_size == small.get_input_embeddings().weight.shape[0] == 250
 
 
-def test_a_shrunk_vocabulary_keeps_special_tokens_and_characters_first(unigram_base):
+def test_pieces_behind_the_first_window_are_used_too(unigram_base):
+    model, tokenizer = load_base(str(unigram_base))
+    long = FILLER[100:]  # read as pairs, and the least likely ones
+    pieces = tokenizer.tokenize(long)
+    assert max(map(len, pieces)) == 2
+    tokenizer(long, truncation=True, max_length=8)  # as fine-tuning leaves it
+    _, cut = shrink_vocabulary(model, tokenizer, [long], size=200)
+    assert cut.tokenize(long) == pieces
+
+
+def test_a_shrunk_vocabulary_keeps_special_tokens_and_then_characters(unigram_base):
     model, tokenizer = load_base(str(unigram_base))
     _, cut = shrink_vocabulary(model, tokenizer, TEXTS[:1], size=180)
     assert cut.special_tokens_map == tokenizer.special_tokens_map
-    assert cut.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>"]) == [0, 1, 2, 3]
+    assert cut.convert_tokens_to_ids(["<s>", "<pad>", "</s>", "<unk>", "<mask>"]) == [0, 1, 2, 3, 179]
     assert set(FILLER) <= set(cut.get_vocab())
     assert cut.model_input_names == tokenizer.model_input_names
 

@@ -17,20 +17,19 @@ from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
 from training.__main__ import main
-from training.config import TrainConfig
 from training.runs import Run
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(600),  # the first test of a fixture waits for a whole run
-    # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers
+    # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers and torch
     pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning:torch.onnx"),
-    pytest.mark.filterwarnings("ignore:torch.tensor results are registered as constants"),
+    pytest.mark.filterwarnings("ignore:torch.tensor results are registered as constants:torch.jit.TracerWarning"),
     pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean:torch.jit.TracerWarning:torch.nn.functional"),
 ]
 STEP_KEYS = {"current_steps", "total_steps", "epoch", "percentage", "elapsed_time", "remaining_time", "throughput", "memory"}
-VOCABULARY = 250  # of the 307 pieces that the Unigram tokenizer has
+VOCABULARY = 250  # of the 308 pieces that the Unigram tokenizer has
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -91,10 +90,6 @@ def killed(finished, tmp_path):
     return run_dir
 
 
-def lines(path):
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-
-
 def accuracy(bundle, some):
     classifier = OnnxClassifier.load(bundle)
     answers = [Label(int(classifier.score(normalise(row["text"]).text).probabilities.argmax())).english for row in some]
@@ -124,7 +119,10 @@ def test_the_manifest_says_how_the_model_was_made(finished):
 def test_the_run_leaves_a_report_for_people_and_for_machines(finished):
     run_dir, _ = finished
     report = run_dir / "report"
-    images = {"loss.png", *(f"{name}-{kind}.png" for name in ("validation", "strange", "benign") for kind in ("pr", "calibration", "confusion"))}
+    images = {
+        "loss.png",
+        *(f"{name}-{kind}.png" for name in ("validation", "strange", "benign") for kind in ("pr", "calibration", "confusion")),
+    }
     assert {path.name for path in report.iterdir()} == {"report.json", "report.md", *images}
     files = json.loads((report / "report.json").read_text("utf-8"))["files"]
     assert files == json.loads((run_dir / "bundle" / "manifest.json").read_text("utf-8"))["metrics"]
@@ -132,7 +130,7 @@ def test_the_run_leaves_a_report_for_people_and_for_machines(finished):
 
 
 def test_every_logged_step_says_where_training_stands(finished):
-    steps = lines(finished[0] / "metrics.jsonl")
+    steps = Run(finished[0]).metrics()
     assert all(set(step) >= STEP_KEYS for step in steps)
     assert all({"loss", "lr"} <= set(step) or "eval_loss" in step for step in steps)
     assert {"loss", "eval_loss"} <= set().union(*steps)
@@ -162,12 +160,12 @@ def test_a_killed_run_carries_on_without_fine_tuning_again(killed, finished, pro
     assert resumed.sha256["model.onnx"] == first.sha256["model.onnx"]
 
 
-def test_another_config_is_refused_in_a_run_that_was_begun(project, tmp_path, capsys):
-    Run.open(TrainConfig.load(project / "pieces.yaml"), tmp_path / "begun")
-    assert train(project, tmp_path / "begun", "--set", "train.seed=8")[0] == 2
+def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, capsys):
+    assert train(project, killed, "--set", "train.seed=8")[0] == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"training: {tmp_path}/begun holds a run of another config")
+    assert said.startswith(f"training: {killed} holds a run of another config")
     assert "choose another --run-dir" in said
+    assert not (killed / "bundle").exists()
 
 
 @pytest.mark.parametrize(
@@ -190,6 +188,12 @@ def test_what_can_not_be_trained_stops_early_with_one_message(override, reason, 
     assert len(said) == 1
     assert reason.format(project=project) in said[0]
     assert not any((run_dir / name).exists() for name in ("metrics.jsonl", "checkpoints", "adapter", "bundle"))
+
+
+def test_a_config_that_is_not_there_is_refused(project, tmp_path, capsys):
+    assert train(project, tmp_path / "run", config="nowhere")[0] == 2
+    assert capsys.readouterr().err == f"training: {project}/nowhere.yaml: can't be read (No such file or directory)\n"
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_unigram_vocabulary_is_shrunk_on_the_way(project, tmp_path):
