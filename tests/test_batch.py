@@ -120,7 +120,7 @@ def test_a_batch_killed_again_and_again_equals_one_run(job, uninterrupted):
 
 
 @pytest.mark.parametrize("texts", [CHUNK_ROWS, 2 * CHUNK_ROWS + 1])
-@pytest.mark.parametrize("torn", [b"12\t\xe4\xbb", b"a whole row\n" * 600])
+@pytest.mark.parametrize("torn", [b"12\t\xe4\xbb", b"a whole row\n" * 60_000])
 def test_what_was_written_behind_the_checkpoint_is_written_anew(job, uninterrupted, texts, torn):
     job.kill_after(texts)
     with job.paths.partial.open("ab") as partial:

@@ -9,7 +9,7 @@ from pathlib import Path
 from semantic_service.contract.bundle import Bundle, BundleError
 from training.config import TrainConfig
 from training.dataset import Columns
-from training.errors import TrainingError
+from training.errors import DataError, TrainingError
 
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
@@ -91,6 +91,8 @@ def _evaluate(options: argparse.Namespace) -> int:
     columns = Columns(options.text_column, options.label_column)
     read = read_benign if options.benign else read_examples
     sets = {str(file): read([file], columns) for file in options.files}
+    if empty := [name for name, examples in sets.items() if not examples]:
+        raise DataError(f"{empty[0]}: has no row")
     bundle = Bundle.read(options.bundle)
     classifier = OnnxClassifier.load(bundle)
     metrics = {name: measure(score(classifier, examples, name), bundle.manifest.temperature) for name, examples in sets.items()}

@@ -123,7 +123,7 @@ class TrainConfig(_Section):
 
 def _describe(error: ValidationError) -> str:
     return "; ".join(
-        f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" if item["loc"] else item["msg"] for item in error.errors()
+        ": ".join((*filter(None, [".".join(map(str, item["loc"]))]), item["msg"].removeprefix("Value error, "))) for item in error.errors()
     )
 
 

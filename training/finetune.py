@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
+from safetensors import SafetensorError
 from sklearn.metrics import f1_score
 from torch.nn.functional import cross_entropy
 from transformers import (
@@ -16,6 +17,7 @@ from transformers import (
     EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
+    PrinterCallback,
     Trainer,
     TrainerCallback,
     TrainerControl,
@@ -28,7 +30,7 @@ from semantic_service.contract.labels import LABEL_NAMES, Label
 from training.config import LoraConfig as LoraSection
 from training.config import TrainConfig
 from training.dataset import Example, class_weights
-from training.errors import BaseModelError
+from training.errors import BaseModelError, ConfigError
 from training.runs import Progress, Run
 
 # The head by the names that transformers gives it: BERT and RoBERTa, DistilBERT, and decoders such as Qwen.
@@ -39,7 +41,7 @@ def load_base(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load an encoder with a new head for the three labels, and its tokenizer.
 
     Raises:
-        BaseModelError: no such local folder, and the hub does not answer or has no such model.
+        BaseModelError: no such local folder, and the hub does not answer or has no such model; or its tokenizer is not a fast one.
 
     """
     try:
@@ -51,13 +53,20 @@ def load_base(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
             label2id={name: index for index, name in enumerate(LABEL_NAMES)},
             dtype=torch.float32,
         )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # not there; not a model; another head; cut short
         raise BaseModelError(f"model.base {base!r} can't be loaded, give a local folder or a Hugging Face name ({error})") from error
+    if not tokenizer.is_fast:
+        raise BaseModelError(f"model.base {base!r} has no fast tokenizer (tokenizer.json), and serving needs one: choose another base")
     return model, tokenizer
 
 
 def add_lora(model: PreTrainedModel, section: LoraSection) -> PeftModel:
-    """Wrap a model in LoRA adapters; its head trains in full and is saved with them."""
+    """Wrap a model in LoRA adapters; its head trains in full and is saved with them.
+
+    Raises:
+        ConfigError: the model has no such target modules.
+
+    """
     head = [name for name in HEAD_MODULES if any(part == name for path, _ in model.named_modules() for part in path.split("."))]
     linear = [
         path for path, module in model.named_modules() if isinstance(module, torch.nn.Linear) and not set(path.split(".")) & set(head)
@@ -71,7 +80,11 @@ def add_lora(model: PreTrainedModel, section: LoraSection) -> PeftModel:
         bias=section.bias,
         modules_to_save=head,
     )
-    adapted = get_peft_model(model, config)
+    try:
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        known = ", ".join(sorted({path.rpartition(".")[2] for path in linear}))
+        raise ConfigError(f"lora.target_modules {section.target_modules}: use auto, or some of {known} ({error})") from error
     assert isinstance(adapted, PeftModel)
     return adapted
 
@@ -139,6 +152,7 @@ def _trainer(
         optimizers=(torch.optim.AdamW(_parameter_groups(model, config)), None),
         callbacks=[_Report(run, config.train.batch_size)],
     )
+    trainer.remove_callback(PrinterCallback)  # _Report says it already
     return trainer
 
 

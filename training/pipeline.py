@@ -9,6 +9,7 @@ from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
 from training.config import TrainConfig
 from training.dataset import Columns, Example, deduplicate, digest, read_benign, read_examples, split, without
+from training.errors import ConfigError, DataError
 from training.evaluate import Metrics, Scored, measure, score
 from training.export import check_parity, export
 from training.finetune import finetune
@@ -39,11 +40,15 @@ def read_sets(config: TrainConfig) -> Sets:
     """Read, de-duplicate and split a config's files.
 
     Raises:
-        DataError: a file or a row can't be used.
+        ConfigError: two sets would have one name in the report.
+        DataError: a file or a row can't be used, or a set has no row.
 
     """
     data, most = config.data, config.train.max_rows
     columns = Columns(data.text_column, data.label_column)
+    names = Counter(["train", "validation", "benign", *(path.stem for path in data.test)])
+    if twice := [name for name, count in names.items() if count > 1]:
+        raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
     test = {path.stem: read_examples([path], columns) for path in data.test}
     benign = read_benign(data.benign, columns)
     held_out = [example for examples in (*test.values(), benign) for example in examples]
@@ -56,7 +61,15 @@ def read_sets(config: TrainConfig) -> Sets:
     repeat = {str(path): times for path, times in data.repeat.items()}
     repeated = [example for example in _some(train, most) for _ in range(repeat.get(example.file, 1))]
     few = most and QUICK_EVALUATION_ROWS
-    return Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few))
+    sets = Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few))
+    _refuse_empty(sets)
+    return sets
+
+
+def _refuse_empty(sets: Sets) -> None:
+    named = {"train": sets.train, "validation": sets.validation, **sets.test}
+    if empty := [name for name, examples in named.items() if not examples]:
+        raise DataError(f"{empty[0]} has no row: add some (a text of validation, test or benign files is taken out of train)")
 
 
 def _some(examples: list[Example], most: int | None) -> list[Example]:
@@ -67,6 +80,7 @@ def run_pipeline(config: TrainConfig, run: Run) -> Bundle:
     """Fine-tune, merge, export, quantise, calibrate, evaluate and seal.
 
     Raises:
+        ConfigError: the files have other rows than when this run was fine-tuned.
         DataError: a file or a row can't be used.
         BaseModelError: the base can't be loaded, or is too short.
         ParityError: the ONNX graph does not compute what torch does.
@@ -74,7 +88,11 @@ def run_pipeline(config: TrainConfig, run: Run) -> Bundle:
     """
     sets = read_sets(config)
     _say_sets(sets)
-    if not run.adapter.exists():
+    data_digest = digest([*sets.train, *sets.validation])
+    if run.adapter.exists():
+        run.check_data(data_digest)
+    else:
+        run.keep_data(data_digest)
         run.set_status("fine-tuning")
         finetune(config, sets.train, sets.validation, run)
     if not run.exported.exists():
@@ -88,7 +106,7 @@ def run_pipeline(config: TrainConfig, run: Run) -> Bundle:
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
     rows = Counter(example.file for example in sets.train)
     metrics = {name: values for name, (_, values) in measured.items()}
-    bundle = package(config, run, Product(chosen, metrics, digest([*sets.train, *sets.validation]), rows))
+    bundle = package(config, run, Product(chosen, metrics, data_digest, rows))
     run.set_status("finished")
     return bundle
 

@@ -72,6 +72,20 @@ class Run:
         """The finished bundle."""
         return self.path / "bundle"
 
+    def keep_data(self, digest: str) -> None:
+        """Record what the run is fine-tuned on."""
+        write_atomically(self.path / "data.sha256", digest + "\n")
+
+    def check_data(self, digest: str) -> None:
+        """Refuse to carry on with other rows than those of the fine-tuning: the bundle would name data that it never saw.
+
+        Raises:
+            ConfigError: the rows have changed.
+
+        """
+        if (self.path / "data.sha256").read_text(encoding="utf-8").strip() != digest:
+            raise ConfigError(f"{self.path} was fine-tuned on other rows than its data files hold now: choose another --run-dir")
+
     def set_status(self, stage: str) -> None:
         """Record the stage that the run has reached."""
         status = {"stage": stage, "updated": datetime.now(UTC).isoformat(timespec="seconds")}
@@ -95,11 +109,11 @@ class Run:
 class Progress:
     """A bar with loss, rate and time left on a terminal; a plain line a logging step elsewhere. Feeds metrics.jsonl."""
 
-    def __init__(self, run: Run, total_steps: int, batch_size: int, stream: TextIO = sys.stderr) -> None:
+    def __init__(self, run: Run, total_steps: int, batch_size: int, stream: TextIO | None = None) -> None:
         self._run = run
         self._total = total_steps
         self._batch_size = batch_size
-        self._stream = stream
+        self._stream = stream = stream or sys.stderr  # of now, not of the import
         self._started = time.monotonic()
         run.forget_metrics()
         self._bar = tqdm(total=total_steps, unit="step", file=stream, disable=not stream.isatty(), desc="fine-tune")

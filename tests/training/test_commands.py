@@ -70,6 +70,16 @@ def test_evaluate_refuses_a_row_by_its_place(tiny_bundle, write, capsys):
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize("more", [(), ("--benign",)])
+def test_evaluate_refuses_a_file_without_rows(more, tiny_bundle, write, capsys):
+    empty = write("empty.jsonl")
+    assert run(capsys, "evaluate", str(tiny_bundle.path), write("right.jsonl", *RIGHT), empty, *more) == (
+        2,
+        "",
+        f"training: {empty}: has no row\n",
+    )
+
+
 def test_evaluate_refuses_what_is_no_bundle(write, tmp_path, capsys):
     status, out, err = run(capsys, "evaluate", str(tmp_path / "nowhere"), write("right.jsonl", *RIGHT))
     assert (status, out) == (2, "")

@@ -10,6 +10,7 @@ pytest.importorskip("torch", reason="fine-tuning needs the train extra: pip inst
 
 import torch
 from tokenizers import Tokenizer
+from transformers import BertConfig, BertForSequenceClassification
 
 from semantic_service.contract.bundle import TOKENIZER_FILE, Bundle
 from semantic_service.contract.labels import Label
@@ -48,7 +49,16 @@ def project(tmp_path_factory):
     write_rows(folder / "two-labels.jsonl", rows(80, (Label.COMPLIANT, Label.SUSPICIOUS)))
     test = write_rows(folder / "strange.jsonl", rows(60, seed=8))
     benign = write_rows(folder / "ordinary.jsonl", rows(30, (Label.COMPLIANT,), seed=9))
+    (folder / "other").mkdir()
+    write_rows(folder / "other" / "strange.jsonl", rows(3))
+    write_rows(folder / "other" / "validation.jsonl", rows(3))
+    write_rows(folder / "empty.jsonl", [])
     bases = {"pieces": write_base(folder / "pieces", word_piece(folder / "words")), "unigram": write_base(folder / "unigram", unigram())}
+    BertForSequenceClassification(BertConfig.from_pretrained(bases["pieces"], num_labels=2)).save_pretrained(
+        shutil.copytree(bases["pieces"], folder / "two-labels")
+    )
+    cut_short = shutil.copytree(bases["pieces"], folder / "cut-short") / "model.safetensors"
+    cut_short.write_bytes(cut_short.read_bytes()[:2000])
     for name, base in bases.items():
         config = {
             "model": {"base": str(base), "max_tokens": POSITIONS},
@@ -160,6 +170,24 @@ def test_a_killed_run_carries_on_without_fine_tuning_again(killed, finished, pro
     assert resumed.sha256["model.onnx"] == first.sha256["model.onnx"]
 
 
+def test_a_killed_run_does_not_carry_on_with_other_rows(killed, project, capsys):
+    posts = project / "posts.jsonl"
+    before = posts.read_bytes()
+    posts.write_bytes(before.replace(b'"violation"', b'"compliant"'))
+    try:
+        assert train(project, killed)[0] == 2
+    finally:
+        posts.write_bytes(before)
+    assert (
+        capsys.readouterr().err
+        == f"training: {killed} was fine-tuned on other rows than its data files hold now: choose another --run-dir\n"
+    )
+
+
+def test_a_logged_step_is_printed_once(finished):
+    assert "'loss'" not in finished[1]
+
+
 def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, capsys):
     assert train(project, killed, "--set", "train.seed=8")[0] == 2
     said = capsys.readouterr().err
@@ -173,6 +201,14 @@ def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, caps
     [
         ("model.base={project}/nowhere", "model.base '{project}/nowhere' can't be loaded, give a local folder or a Hugging Face name"),
         ("model.max_tokens=64", "model.max_tokens is 64, but {project}/pieces has 32 positions"),
+        ("model.base={project}/two-labels", "model.base '{project}/two-labels' can't be loaded"),
+        ("model.base={project}/cut-short", "model.base '{project}/cut-short' can't be loaded"),
+        ("lora.target_modules=[q_proj]", "lora.target_modules ('q_proj',): use auto, or some of dense, key, query, value ("),
+        ("data.test=[{project}/strange.jsonl, {project}/other/strange.jsonl]", "two sets would be called 'strange': rename a file"),
+        ("data.test=[{project}/other/validation.jsonl]", "two sets would be called 'validation': rename a file"),
+        ("data.test=[{project}/empty.jsonl]", "empty has no row: add some"),
+        ("data.validation=[]", "validation has no row: add some"),
+        ("data.train=[{project}/ordinary.jsonl]", "train has no row: add some"),
         ("train.epoch=1", "unknown key train.epoch: did you mean train.epochs?"),
         (
             "data.train=[{project}/two-labels.jsonl]",
