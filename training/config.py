@@ -16,9 +16,13 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """The encoder to start from: a Hugging Face name or a local folder."""
+    """The encoder to start from: a Hugging Face name or a local folder.
+
+    `adapter` goes on from an earlier run's adapter on the same base (its folder), and keeps that adapter's LoRA settings.
+    """
 
     base: str = "hfl/chinese-roberta-wwm-ext"
+    adapter: Path | None = None
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 128
     method: Literal["lora"] = "lora"
 
@@ -36,14 +40,15 @@ class LoraConfig(_Section):
 class DataConfig(_Section):
     """Files of labelled texts. A share as `validation` is split off `train` by the hash of each text.
 
-    `repeat` shows the rows of a training file that many times an epoch, for a small file of one's own among big public ones.
+    `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
+    0.3 for a fixed 30 % of a file.
     """
 
     train: Annotated[tuple[Path, ...], Field(min_length=1)]
     validation: tuple[Path, ...] | Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     test: tuple[Path, ...] = ()
     benign: tuple[Path, ...] = ()
-    repeat: dict[Path, Annotated[int, Field(ge=1)]] = Field(default_factory=dict)
+    repeat: dict[Path, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     text_column: str = "text"
     label_column: str = "label"
 

@@ -1,6 +1,7 @@
 """Fine-tune an encoder's LoRA adapters, pooler and classifier on labelled texts."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -122,7 +123,7 @@ def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence
     positions = getattr(base.config, "max_position_embeddings", config.model.max_tokens)
     if config.model.max_tokens > positions:
         raise BaseModelError(f"model.max_tokens is {config.model.max_tokens}, but {config.model.base} has {positions} positions")
-    model = add_lora(base, config.lora)
+    model = add_lora(base, config.lora) if config.model.adapter is None else _go_on(base, config.model.adapter)
     print(parameter_table(model), flush=True)
     trainer = _trainer(config, model, tokenizer, (train, validation), run)
     trainer.train()
@@ -130,6 +131,13 @@ def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence
     model.save_pretrained(str(aside))
     tokenizer.save_pretrained(aside)
     aside.rename(run.adapter)
+
+
+def _go_on(base: PreTrainedModel, adapter: Path) -> PeftModel:
+    try:
+        return PeftModel.from_pretrained(base, str(adapter), is_trainable=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BaseModelError(f"model.adapter {adapter} can't be loaded onto this base ({error})") from error
 
 
 def _trainer(

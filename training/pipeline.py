@@ -58,12 +58,20 @@ def read_sets(config: TrainConfig) -> Sets:
     else:
         validation = without(deduplicate(read_examples(data.validation, columns)), held_out)
         train = without(train, validation)
-    repeat = {str(path): times for path, times in data.repeat.items()}
-    repeated = [example for example in _some(train, most) for _ in range(repeat.get(example.file, 1))]
+    if absent := [str(path) for path in data.repeat if path not in data.train]:
+        raise ConfigError(f"data.repeat names {absent[0]}, which is not in data.train")
+    times = {str(path): number for path, number in data.repeat.items()}
+    repeated = [example for example in _some(train, most) for _ in range(_copies(example, times.get(example.file, 1)))]
     few = most and QUICK_EVALUATION_ROWS
     sets = Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few))
     _refuse_empty(sets)
     return sets
+
+
+def _copies(example: Example, times: float) -> int:
+    """Round `times` up for the share of texts, chosen by hash, that its fraction stands for, else down."""
+    whole = int(times)
+    return whole + (int(example.id, 16) < (times - whole) * 2**64)
 
 
 def _refuse_empty(sets: Sets) -> None:

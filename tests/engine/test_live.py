@@ -125,9 +125,10 @@ def test_a_broken_file_stops_the_start(tiny_bundle, classifier, file, name):
     assert reason in str(raised.value)
 
 
-def test_a_missing_file_stops_the_start(tiny_bundle, classifier, tmp_path):
-    with pytest.raises(PolicyError, match=r"missing\.toml: can't be read"):
-        Live(tiny_bundle, classifier, tmp_path / "missing.toml", uncertain_max=0.6)
+@pytest.mark.parametrize("name", ["missing.toml", "long" * 100])
+def test_a_file_that_can_not_be_had_stops_the_start(tiny_bundle, classifier, tmp_path, name):
+    with pytest.raises(PolicyError, match=f"{name}: can't be read"):
+        Live(tiny_bundle, classifier, tmp_path / name, uncertain_max=0.6)
 
 
 def test_a_folder_is_no_policy(tmp_path):
