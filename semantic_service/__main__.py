@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import signal
 import sys
 
 import uvicorn
@@ -45,6 +46,7 @@ def main() -> int:
         host = "127.0.0.1"
     log.info("serving", extra={"url": f"http://{host}:{settings.port}", "model_version": live.moderator.model_version})
     app = create_app(live, Workers(settings.threads, settings.queue), keys)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again once every request has been answered
     uvicorn.run(app, host=host, port=settings.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S)
     return 0
 

@@ -81,7 +81,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"batch: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        print(f"batch: {error.filename or paths.output}: {error.strerror}", file=sys.stderr)
+        print(f"batch: {error.filename or paths.input}: {error.strerror or error}", file=sys.stderr)
         return 2
     print(f"{checkpoint.rows:,} rows, {checkpoint.errors:,} with an error: {paths.output}", file=sys.stderr)
     return 1 if checkpoint.errors else 0
@@ -106,26 +106,28 @@ def score_file(paths: Paths, dialect: Dialect, moderator: Moderator, *, threads:
     """Score a dump from its start, or from its checkpoint.
 
     Raises:
-        BatchError: an unfinished output is in the way, or belongs to another job.
+        BatchError: the output is the input, or an unfinished output is in the way, belongs to another job or is not whole.
         TsvError: the input has no header or no such column.
 
     """
+    if paths.output.exists() and paths.output.samefile(paths.input):
+        raise BatchError(f"{paths.output}: the output must be another file than the input")
     with paths.input.open("rb") as stream:
         reader = Reader(stream, dialect)
         checkpoint = _starting_point(paths, _job(paths.input, dialect, moderator), reader, resume=resume)
         with paths.partial.open("r+b") as output:
             output.truncate(checkpoint.output_end)
             output.seek(checkpoint.output_end)
-            checkpoint = _score_rest(reader, output, checkpoint, Scoring(paths, moderator, Workers(threads, bound=CHUNK_ROWS)))
+            checkpoint = _score_rest(reader, output, checkpoint, Scoring(paths, moderator, Workers(threads, bound=2 * CHUNK_ROWS)))
     paths.partial.replace(paths.output)
-    paths.checkpoint.unlink()
+    paths.checkpoint.unlink(missing_ok=True)  # a header alone has none
     return checkpoint
 
 
 def _job(path: Path, dialect: Dialect, moderator: Moderator) -> str:
     with path.open("rb") as stream:
         head = hashlib.sha256(stream.read(_HEAD_BYTES)).hexdigest()
-    parts = (path.stat().st_size, head, dialect, moderator.model_version, moderator.policy)
+    parts = (path.stat().st_size, head, dialect, moderator.model_version, moderator.policy, moderator.uncertain_max)
     return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
@@ -134,12 +136,25 @@ def _starting_point(paths: Paths, job: str, reader: Reader, *, resume: bool) -> 
         checkpoint = Checkpoint(**json.loads(paths.checkpoint.read_text(encoding="utf-8")))
         if checkpoint.job != job:
             raise BatchError(f"{paths.checkpoint} belongs to another input, option, model or policy: remove it to start over")
+        _check_partial(paths, checkpoint)
         return checkpoint
     if paths.checkpoint.exists():
         raise BatchError(f"{paths.partial} is an unfinished output: give --resume to go on, or remove {paths.checkpoint} to start over")
     header = reader.header_out()
     paths.partial.write_bytes(header)
     return Checkpoint(job, reader.start, len(header), 0, 0)
+
+
+def _check_partial(paths: Paths, checkpoint: Checkpoint) -> None:
+    is_read = checkpoint.input_end == paths.input.stat().st_size
+    if is_read and not paths.partial.exists() and _size(paths.output) == checkpoint.output_end:
+        paths.output.replace(paths.partial)  # killed between the last two steps: take them again
+    if _size(paths.partial) < checkpoint.output_end:
+        raise BatchError(f"{paths.partial} is not as long as {paths.checkpoint} says: remove the checkpoint to start over")
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,9 @@ def create_app(live: Live, workers: Workers, keys: Keys = NO_KEYS) -> FastAPI:
         watch.cancel()
         await asyncio.to_thread(workers.close)
 
-    app = FastAPIOffline(title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None)
+    app = FastAPIOffline(
+        title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, redirect_slashes=False
+    )
     app.state.service = service
     app.state.keys = keys
     app.include_router(router)

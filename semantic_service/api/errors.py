@@ -16,6 +16,7 @@ from semantic_service.engine.workers import QueueFullError
 
 RETRY_AFTER_S = 1
 MAX_PROBLEMS = 5  # named in one message
+MAX_MESSAGE_CHARS = 500  # an unknown field's name may be as long as the body
 _CODES = {400: "malformed", 401: "unauthorized", 403: "forbidden", 404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 _TEXT_CODES = {"string_too_long": "text_too_long", "string_too_short": "empty_text"}
 
@@ -47,7 +48,8 @@ def describe(errors: Sequence[Any], request_id: str) -> ErrorDetail:
     first = errors[0]
     code = _TEXT_CODES.get(first["type"], "invalid_field") if first["loc"][-1:] == ("text",) else "invalid_field"
     problems = (f"{'.'.join(map(str, error['loc'])) or 'item'}: {error['msg']}" for error in errors[:MAX_PROBLEMS])
-    return ErrorDetail(code=code, message="; ".join(problems).encode("utf-8", "replace").decode(), request_id=request_id)
+    message = "; ".join(problems)[:MAX_MESSAGE_CHARS].encode("utf-8", "replace").decode()
+    return ErrorDetail(code=code, message=message, request_id=request_id)
 
 
 def empty_text(error: EmptyTextError, request_id: str) -> ErrorDetail:

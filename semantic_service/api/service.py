@@ -1,6 +1,7 @@
 """What the routes work with; it lives as long as the app."""
 
 import asyncio
+import logging
 from functools import partial
 
 from semantic_service.api.metrics import Metrics
@@ -11,6 +12,8 @@ from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderat
 from semantic_service.engine.workers import Done, Workers
 
 POLICY_POLL_S = 2.0
+
+log = logging.getLogger(__name__)
 
 
 class Service:
@@ -46,4 +49,7 @@ class Service:
         """Take up a changed policy file within 2 s, for as long as the app runs."""
         while True:
             await asyncio.sleep(POLICY_POLL_S)
-            await asyncio.to_thread(self.live.refresh_policy)
+            try:
+                await asyncio.to_thread(self.live.refresh_policy)
+            except Exception:  # the poller's door: the next look may succeed
+                log.exception("the policy could not be looked at, the old one stays")

@@ -70,9 +70,12 @@ class Live:
         return Moderator(self._classifier, self.bundle.manifest.model_version, policy, self._uncertain_max)
 
     def _stamp(self) -> tuple[int, int, int] | None:
-        if self._policy_file is None or not self._policy_file.exists():
+        if self._policy_file is None:
             return None
-        stat = self._policy_file.stat()
+        try:
+            stat = self._policy_file.stat()
+        except OSError:  # reading it will say why
+            return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 

@@ -37,7 +37,7 @@ class Moderator:
         self._classifier = classifier
         self._lexicon = Lexicon(policy)
         self.policy = policy
-        self._uncertain_max = uncertain_max
+        self.uncertain_max = uncertain_max
         self.model_version = model_version
 
     def judge(self, text: str, scene: str = DEFAULT_SCENE) -> Judgement:
@@ -55,5 +55,5 @@ class Moderator:
         inference_s = time.perf_counter() - started
         compliant, suspicious, violation = map(float, score.probabilities)
         hits = self._lexicon.find(normalised)
-        verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self._uncertain_max, hits)
+        verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self.uncertain_max, hits)
         return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s)

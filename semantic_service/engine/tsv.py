@@ -1,6 +1,7 @@
 """TSV dumps: rows in, the same rows with a verdict out, in order, byte for byte where nothing was added.
 
-Columns pass through as the bytes they were: neither UTF-8 nor GB18030 uses tab or newline inside a character.
+Columns pass through as the bytes they were: neither UTF-8 nor GB18030 uses tab or newline inside a character. GB18030 does use
+the backslash (籠), so MySQL's escapes are looked for character by character.
 """
 
 import re
@@ -25,7 +26,15 @@ JUDGEMENT_COLUMNS = (
     "error",
 )
 _BOM = b"\xef\xbb\xbf"
-_ESCAPED_FIELD = re.compile(rb"((?:[^\t\\]|\\[\s\S]|\\$)*)(\t|$)")
+# A field up to its tab, and what is whole of a line: a backslash or a GB18030 character at the very end may go on in the next piece.
+_FIELDS = {
+    "utf-8": re.compile(rb"((?:[^\t\\]+|\\[\s\S])*+\\?)(\t|\Z)"),
+    "gb18030": re.compile(rb"((?:[^\t\\\x81-\xfe]+|[\x81-\xfe][\x40-\x7e\x80-\xfe]?|\\[\s\S])*+\\?)(\t|\Z)"),
+}
+_WHOLE = {
+    "utf-8": re.compile(rb"(?:[^\\]+|\\[\s\S])*+"),
+    "gb18030": re.compile(rb"(?:[^\\\x81-\xfe]+|[\x81-\xfe](?:[\x40-\x7e\x80-\xfe]|(?=[\s\S]))|\\[\s\S])*+"),
+}
 _ESCAPE = re.compile(r"\\([\s\S])")
 _ESCAPES = {"t": "\t", "n": "\n", "r": "\r", "0": "\0", "b": "\b", "Z": "\x1a"}
 
@@ -48,6 +57,14 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
+class _Line:
+    """A row's bytes without its newline; of one above MAX_ROW_BYTES the beginning."""
+
+    content: bytes
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Dialect:
     """How a dump is written."""
 
@@ -60,11 +77,16 @@ class Dialect:
         if not self.mysql:
             return tuple(line.split(b"\t"))
         fields = []
-        for match in _ESCAPED_FIELD.finditer(line):
+        for match in _FIELDS[self.encoding].finditer(line):
             fields.append(match.group(1))
             if not match.group(2):
                 break
         return tuple(fields)
+
+    def open_end(self, piece: bytes) -> bytes:
+        """Give what the next piece may finish: a lone backslash, with GB18030 also half a character."""
+        match = _WHOLE[self.encoding].match(piece) if self.mysql else None
+        return piece[match.end() :] if match else b""
 
     def decode(self, field: bytes) -> str:
         """Read a text.
@@ -112,18 +134,31 @@ class Reader:
     def rows(self, start: int) -> Iterator[Row]:
         """Yield the rows from a byte offset (`start`, or a row's `end`) to the end of the file."""
         self._stream.seek(start)
-        while line := self._stream.readline(MAX_ROW_BYTES):
-            while self._dialect.mysql and _ends_escaped(line) and len(line) < MAX_ROW_BYTES:
-                line += self._stream.readline(MAX_ROW_BYTES)
-            is_whole = line.endswith(b"\n") or len(line) < MAX_ROW_BYTES
-            if not is_whole:
-                self._skip_line()
-            fields = self._dialect.split(line.removesuffix(b"\n").removesuffix(b"\r"))
-            yield Row(self._padded(fields), self._text(fields, is_whole=is_whole), self._stream.tell())
+        while line := self._line():
+            fields = self._dialect.split(line.content)
+            yield Row(self._padded(fields), self._text(fields, is_whole=line.is_whole), self._stream.tell())
 
-    def _skip_line(self) -> None:
-        while (piece := self._stream.readline(MAX_ROW_BYTES)) and not piece.endswith(b"\n"):
-            pass
+    def _line(self) -> _Line | None:
+        """Read up to the next newline that is not escaped; keep no more than the bound."""
+        kept: list[bytes] = []
+        size, open_end, is_ended = 0, b"", False
+        while not is_ended and (piece := self._stream.readline(MAX_ROW_BYTES)):
+            content = piece.removesuffix(b"\n")
+            open_end = self._dialect.open_end(open_end + content)
+            is_ended = content != piece and open_end != b"\\"
+            if size < MAX_ROW_BYTES:
+                kept.append(content if is_ended else piece)
+            size += len(piece)
+            open_end = open_end if content == piece else b""
+        return self._cut(b"".join(kept), is_whole=size <= MAX_ROW_BYTES) if size else None
+
+    def _cut(self, content: bytes, *, is_whole: bool) -> _Line:
+        if is_whole and self.newline == b"\r\n":
+            content = content.removesuffix(b"\r")
+        content = content[:MAX_ROW_BYTES]
+        if self._dialect.open_end(content) == b"\\":  # it would escape the tab that is put behind it
+            content = content[:-1]
+        return _Line(content, is_whole)
 
     def _text(self, fields: tuple[bytes, ...], *, is_whole: bool) -> str | RowError:
         if not is_whole:
@@ -148,12 +183,6 @@ class Reader:
         """Write a judged row, or a row with its error."""
         values = _error_values(outcome) if isinstance(outcome, Exception) else _values(outcome)
         return b"\t".join((*row.fields, *(value.encode() for value in values))) + self.newline
-
-
-def _ends_escaped(line: bytes) -> bool:
-    """Whether the newline that ends a line is escaped: an odd number of backslashes stand before it."""
-    body = line.removesuffix(b"\n")
-    return line.endswith(b"\n") and (len(body) - len(body.rstrip(b"\\"))) % 2 == 1
 
 
 def _values(judgement: Judgement) -> tuple[str, ...]:
