@@ -66,7 +66,7 @@ def _key(where: str, table: Any) -> tuple[str, frozenset[Scope]]:
     digest, scopes = table["sha256"], table["scopes"]
     if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
         raise KeysError(f"{where} sha256 must be 64 lower-case hex digits: printf %s KEY | sha256sum")
-    if not isinstance(scopes, list) or not scopes or not set(scopes) <= {scope.value for scope in Scope}:
+    if not isinstance(scopes, list) or not scopes or any(scope not in list(Scope) for scope in scopes):
         raise KeysError(f"{where} scopes must be a list of {', '.join(Scope)}")
     return digest, frozenset(map(Scope, scopes))
 

@@ -64,6 +64,7 @@ def test_a_keys_file_is_read(tmp_path):
         (f'[forum]\nsha256 = "{"0" * 64}"\nscopes = ["root"]', "classify, review, admin"),
         (f'[forum]\nsha256 = "{"0" * 64}"\nscopes = []', "classify, review, admin"),
         (f'[forum]\nsha256 = "{"0" * 64}"\nscopes = [1]', "classify, review, admin"),
+        (f'[forum]\nsha256 = "{"0" * 64}"\nscopes = [["admin"]]', "classify, review, admin"),
         ("forum = 3", "must hold sha256 and scopes"),
         ("[forum", "not TOML"),
     ],
