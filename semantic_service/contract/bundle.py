@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -210,15 +209,6 @@ def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(target)
     _sync(target.parent)
-    return Bundle.read(target)
-
-
-def copy(bundle: Bundle, target: Path) -> Bundle:
-    """Copy a bundle to a folder that is not there yet; the copy appears at once and whole."""
-    aside = target.with_name(f".{target.name}.copying")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(bundle.path, aside, ignore=lambda _, names: [name for name in names if name not in (*BUNDLE_FILES, MANIFEST_FILE)])
-    aside.rename(target)
     return Bundle.read(target)
 
 

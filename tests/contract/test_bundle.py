@@ -205,22 +205,6 @@ def test_sealing_never_publishes_what_would_be_refused(refused, tmp_path):
     assert not target.exists()
 
 
-def test_a_copy_is_the_same_bundle_without_what_else_lay_there(tiny_bundle, tmp_path):
-    folder = copy_of(tiny_bundle, tmp_path / "b")
-    (folder / "checkpoint.pt").write_bytes(b"pickle")
-    copied = bundles.copy(Bundle.read(folder), tmp_path / "models" / "c")
-    assert copied.manifest == tiny_bundle.manifest
-    assert names(copied.path) == {*BUNDLE_FILES, MANIFEST_FILE}
-    assert names(tmp_path / "models") == {"c"}
-
-
-def test_a_copy_never_overwrites(tiny_bundle, tmp_path):
-    folder = copy_of(tiny_bundle, tmp_path / "b")
-    with pytest.raises(OSError, match=r"not empty|exists"):
-        bundles.copy(tiny_bundle, folder)
-    assert Bundle.read(folder).manifest == tiny_bundle.manifest
-
-
 def test_an_atomic_write_replaces_the_content_and_leaves_nothing_aside(tmp_path):
     path = tmp_path / "current"
     for content in ("一", "二"):
