@@ -1,5 +1,6 @@
 """Every error as one shape; inside, nobody knows HTTP."""
 
+import logging
 from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
@@ -13,6 +14,8 @@ from semantic_service.api.schemas import ErrorDetail
 from semantic_service.contract.bundle import SelfCheckError
 from semantic_service.engine.moderator import EmptyTextError
 from semantic_service.engine.workers import QueueFullError
+
+log = logging.getLogger(__name__)
 
 RETRY_AFTER_S = 1
 MAX_PROBLEMS = 5  # named in one message
@@ -33,8 +36,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(EmptyTextError, _on_empty_text)
-    app.add_exception_handler(QueueFullError, _on_unavailable)
-    app.add_exception_handler(SelfCheckError, _on_unavailable)
+    app.add_exception_handler(QueueFullError, _on_full_queue)
+    app.add_exception_handler(SelfCheckError, _on_failed_self_check)
 
 
 def answer(status: int, detail: ErrorDetail) -> JSONResponse:
@@ -77,9 +80,13 @@ def _on_empty_text(request: Request, error: Exception) -> JSONResponse:
     return answer(HTTPStatus.UNPROCESSABLE_ENTITY, empty_text(error, request.state.request_id))
 
 
-def _on_unavailable(request: Request, error: Exception) -> JSONResponse:
-    code = "overloaded" if isinstance(error, QueueFullError) else "not_ready"
-    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, code, str(error))
+def _on_full_queue(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", str(error))
+
+
+def _on_failed_self_check(request: Request, error: Exception) -> JSONResponse:
+    log.error("self-check failed: %s", error)  # it names paths, which are no caller's business
+    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model does not answer its self-check; the log says how")
 
 
 def _answer(request: Request, status: int, code: str, message: str) -> JSONResponse:

@@ -30,6 +30,7 @@ _PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 401, 403, 413, 422, 503)}
+_KEY_ERRORS = {status: _ERRORS[status] for status in (401, 403)}
 _MAY_CLASSIFY = [Depends(require(Scope.CLASSIFY))]
 _MAY_ADMINISTER = [Depends(require(Scope.ADMIN))]
 
@@ -103,14 +104,14 @@ async def ready(service: Serving) -> Health:
     return Health(status="ready")
 
 
-@router.get("/models/current", dependencies=_MAY_ADMINISTER)
+@router.get("/models/current", responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
 async def current_model(service: Serving) -> ModelAnswer:
     """Describe the model and the policy in use."""
     live = service.live
     return ModelAnswer.of(live.bundle.manifest, sorted(live.moderator.policy.scenes), live.policy_error)
 
 
-@router.get("/metrics", response_class=Response, dependencies=_MAY_ADMINISTER)
+@router.get("/metrics", response_class=Response, responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
 async def metrics(service: Serving) -> Response:
     """Prometheus' text format."""
     return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)

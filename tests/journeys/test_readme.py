@@ -28,7 +28,7 @@ def embedded() -> Moderator:
 def test_the_readme_shows_a_real_answer(embedded, name):
     readme = (PROJECT / name).read_text(encoding="utf-8")
     request = json.loads(re.search(r"-d '(\{.*?\})'", readme).group(1))
-    shown = json.loads(re.search(r"^ +(\{\"request_id\".*?\})$", readme, re.M | re.S).group(1))
+    shown = json.loads(re.search(r"^ +(\{\"request_id\".*?\})$", readme, re.MULTILINE | re.DOTALL).group(1))
     judgement = embedded.judge(request["text"])
     verdict = judgement.verdict
     assert shown["label"] == verdict.label.english
