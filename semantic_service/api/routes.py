@@ -30,7 +30,7 @@ _PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 401, 403, 413, 422, 503)}
-_KEY_ERRORS = {status: _ERRORS[status] for status in (401, 403)}
+_KEY_ERRORS: dict[int | str, dict[str, object]] = {status: _ERRORS[status] for status in (401, 403)}
 _MAY_CLASSIFY = [Depends(require(Scope.CLASSIFY))]
 _MAY_ADMINISTER = [Depends(require(Scope.ADMIN))]
 

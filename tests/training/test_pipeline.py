@@ -18,6 +18,8 @@ from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
 from training.__main__ import main
+from training.config import TrainConfig
+from training.pipeline import read_sets
 from training.runs import Run
 
 pytestmark = [
@@ -209,6 +211,8 @@ def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, caps
         ("data.test=[{project}/empty.jsonl]", "empty has no row: add some"),
         ("data.validation=[]", "validation has no row: add some"),
         ("data.train=[{project}/ordinary.jsonl]", "train has no row: add some"),
+        ("model.adapter={project}/nowhere", "model.adapter {project}/nowhere can't be loaded onto this base"),
+        ("data.repeat={{posts.jsonl: 2}}", "data.repeat names posts.jsonl, which is not in data.train"),
         ("train.epoch=1", "unknown key train.epoch: did you mean train.epochs?"),
         (
             "data.train=[{project}/two-labels.jsonl]",
@@ -224,6 +228,24 @@ def test_what_can_not_be_trained_stops_early_with_one_message(override, reason, 
     assert len(said) == 1
     assert reason.format(project=project) in said[0]
     assert not any((run_dir / name).exists() for name in ("metrics.jsonl", "checkpoints", "adapter", "bundle"))
+
+
+def test_a_run_goes_on_from_an_earlier_adapter(finished, project, tmp_path):
+    still = [f"train.learning_rate.{part}=1.0e-12" for part in ("lora", "classifier")]
+    overrides = [f"model.adapter={finished[0]}/adapter", *still]
+    status, _ = train(project, tmp_path / "second", *(argument for override in overrides for argument in ("--set", override)))
+    assert status == 0
+    assert accuracy(Bundle.read(tmp_path / "second" / "bundle"), rows(60, seed=10)) > 0.9
+
+
+@pytest.mark.parametrize(("times", "share"), [(3, 3), (0.25, 0.25), (1.5, 1.5)])
+def test_a_file_is_shown_as_often_as_the_config_says(times, share, project):
+    posts = project / "posts.jsonl"
+    sets = [
+        read_sets(TrainConfig.load(project / "pieces.yaml", [f"data.repeat={{{posts}: {number}}}"])).train for number in (1, times, times)
+    ]
+    assert sets[1] == sets[2]
+    assert len(sets[1]) / len(sets[0]) == pytest.approx(share, abs=0.06)
 
 
 def test_a_config_that_is_not_there_is_refused(project, tmp_path, capsys):
