@@ -145,11 +145,14 @@ def without(examples: Iterable[Example], held_out: Iterable[Example]) -> list[Ex
 
 
 def split(examples: Iterable[Example], share: float) -> tuple[list[Example], list[Example]]:
-    """Split into train and validation by the hash of the text: the same text always falls on the same side."""
+    """Split into train and validation by the hash of the text: the same text always falls on the same side.
+
+    The hash's second half decides; its first half is what `data.repeat` draws by, which must not depend on this split.
+    """
     train: list[Example] = []
     validation: list[Example] = []
     for example in examples:
-        (validation if int(example.id, 16) < share * 2**64 else train).append(example)
+        (validation if int(example.id[8:], 16) < share * 2**32 else train).append(example)
     return train, validation
 
 
