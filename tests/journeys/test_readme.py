@@ -48,7 +48,7 @@ def test_most_posts_of_the_validation_file_are_judged_right(embedded):
     rows = [json.loads(line) for line in lines]
     flagged = [embedded.judge(row["text"]).verdict.label != 0 for row in rows]
     right = [is_flagged == (row["label"] != "compliant") for row, is_flagged in zip(rows, flagged, strict=True)]
-    assert sum(right) / len(right) >= 0.85
+    assert sum(right) / len(right) >= 0.8
 
 
 def test_the_embedded_bundle_stays_below_45_megabytes():
