@@ -1,19 +1,18 @@
 """Store weights in 8 bits, by methods that are fast and safe from overflow on any processor."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from shutil import copyfile
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
-from onnxruntime.quantization.matmul_nbits_quantizer import DefaultWeightOnlyQuantConfig, MatMulNBitsQuantizer
 
 from semantic_service.contract.bundle import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 
+INT8_MAX = 127
 _OPERATORS = ("MatMul", "Attention", "EmbedLayerNormalization", "Gather")
-_BLOCK = 128  # weights that share a scale
-_INT8_ACTIVATIONS = 4  # MatMulNBits' accuracy level
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,19 +20,19 @@ class Method:
     """Dynamic int8 (activations measured at run time) with one weight scale a tensor or one an output channel.
 
     Weights use 7 of the 8 bits: on x86 without VNNI the 8-bit product of two neighbours overflows 16 bits and saturates, so that
-    the same model would answer differently there. `blockwise_down` gives the feed-forward's second matrix, whose inputs have
-    outliers, a scale for each block of 128 weights and of activations (MatMulNBits) instead.
+    the same model would answer differently there. `float_down` spares the inputs of the feed-forward's second matrix, which have
+    outliers: its weights are stored in 8 bits and become fp32 again when the model is loaded.
     """
 
     name: str
     per_channel: bool
-    blockwise_down: bool = False
+    float_down: bool = False
 
 
 METHODS = (
     Method("int8-per-channel", per_channel=True),
     Method("int8-per-tensor", per_channel=False),
-    Method("int8-blockwise-down", per_channel=True, blockwise_down=True),
+    Method("int8-float-down", per_channel=True, float_down=True),
 )
 
 
@@ -46,8 +45,10 @@ def quantise(source: Path, target: Path, method: Method) -> None:
     target.mkdir(parents=True, exist_ok=True)
     model = onnx.load(source / MODEL_FILE)
     head = [name for node in model.graph.node if node.op_type == "Gemm" for name in (node.name, f"{node.name}_MatMul")]
+    if method.float_down:
+        _store_down_in_8_bits(model.graph)
     quantize_dynamic(
-        _blockwise_down(model) if method.blockwise_down else model,
+        model,
         target / MODEL_FILE,
         op_types_to_quantize=list(_OPERATORS),
         per_channel=method.per_channel,
@@ -60,21 +61,26 @@ def quantise(source: Path, target: Path, method: Method) -> None:
         copyfile(source / name, target / name)
 
 
-def _blockwise_down(model: onnx.ModelProto) -> onnx.ModelProto:
-    config = DefaultWeightOnlyQuantConfig(
-        block_size=_BLOCK, is_symmetric=True, accuracy_level=_INT8_ACTIVATIONS, op_types_to_quantize=("MatMul",), bits=8
-    )
-    quantiser = MatMulNBitsQuantizer(model, algo_config=config, nodes_to_exclude=list(_others(model.graph)))
-    quantiser.process()
-    quantised: onnx.ModelProto = quantiser.model.model
-    return quantised
-
-
-def _others(graph: onnx.GraphProto) -> Iterable[str]:
-    """Name the MatMul nodes whose constant matrix does not make its input narrower."""
-    shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+def _store_down_in_8_bits(graph: onnx.GraphProto) -> None:
+    """Replace each constant matrix that narrows its input by int8 values times a scale a column, which ONNX Runtime folds at load."""
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    nodes = []
     for node in graph.node:
-        if node.op_type == "MatMul":
-            shape = shapes.get(node.input[1], (0, 0))
-            if shape[0] <= shape[-1]:
-                yield node.name
+        weight = constants.get(node.input[1]) if node.op_type == "MatMul" else None
+        if weight is not None and weight.dims[0] > weight.dims[-1]:
+            nodes += _dequantised(graph, weight)
+            node.input[1] = f"{weight.name}_dequantised"
+        nodes.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes)
+
+
+def _dequantised(graph: onnx.GraphProto, weight: onnx.TensorProto) -> list[onnx.NodeProto]:
+    values = numpy_helper.to_array(weight)
+    scale = np.maximum(np.abs(values).max(axis=0, keepdims=True) / np.float32(INT8_MAX), np.finfo(np.float32).tiny)
+    stored = np.round(values / scale).astype(np.int8)
+    names = [f"{weight.name}_{part}" for part in ("int8", "scale", "float", "dequantised")]
+    graph.initializer.remove(weight)
+    graph.initializer.extend([numpy_helper.from_array(stored, names[0]), numpy_helper.from_array(scale, names[1])])
+    cast = onnx.helper.make_node("Cast", [names[0]], [names[2]], name=names[2], to=onnx.TensorProto.FLOAT)
+    return [cast, onnx.helper.make_node("Mul", [names[2], names[1]], [names[3]], name=names[3])]

@@ -161,7 +161,7 @@ def test_int8_keeps_the_head_in_full_and_the_logits_close(method, exported, tmp_
         assert kept.dtype == np.float32
         assert np.array_equal(np.sort(kept, axis=None), np.sort(plain, axis=None))  # some are transposed
     matrices = [
-        weight for name, weight in after.items() if len(weight.dims) > 1 and name not in HEAD_WEIGHTS and not name.endswith("_scales")
+        weight for name, weight in after.items() if len(weight.dims) > 1 and name not in HEAD_WEIGHTS and not name.endswith("_scale")
     ]
     assert matrices
     assert all(weight.data_type in {TensorProto.INT8, TensorProto.UINT8} for weight in matrices)
