@@ -38,14 +38,15 @@ class LoraConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Files of labelled texts. A share as `validation` is split off `train` by the hash of each text.
+    """Files of labelled texts. `validation` is a share of every training file, split off by the hash of each text; or files; or a share by file.
 
+    A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
     0.3 for a fixed 30 % of a file.
     """
 
     train: Annotated[tuple[Path, ...], Field(min_length=1)]
-    validation: tuple[Path, ...] | Annotated[float, Field(gt=0, lt=0.5)] = 0.1
+    validation: tuple[Path, ...] | dict[Path, Annotated[float, Field(gt=0, le=1)]] | Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     test: tuple[Path, ...] = ()
     benign: tuple[Path, ...] = ()
     repeat: dict[Path, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)

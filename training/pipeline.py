@@ -56,7 +56,9 @@ def read_sets(config: TrainConfig) -> Sets:
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation)
     else:
-        validation = without(deduplicate(read_examples(data.validation, columns)), held_out)
+        shares = data.validation if isinstance(data.validation, dict) else dict.fromkeys(data.validation, 1.0)
+        drawn = [example for path, share in shares.items() for example in split(read_examples([path], columns), share)[1]]
+        validation = without(deduplicate(drawn), held_out)
         train = without(train, validation)
     if absent := [str(path) for path in data.repeat if path not in data.train]:
         raise ConfigError(f"data.repeat names {absent[0]}, which is not in data.train")

@@ -115,6 +115,8 @@ def test_no_unknown_key_is_ignored(key, shared_least):
         "data.train=posts.jsonl",
         "data.validation=0",
         "data.validation=0.5",
+        "data.validation={a.jsonl: 0}",
+        "data.validation={a.jsonl: 1.5}",
         "data.repeat={a.jsonl: 0}",
         "train.epochs=0",
         "train.epochs=many",

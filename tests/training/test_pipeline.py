@@ -19,6 +19,7 @@ from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
 from training.__main__ import main
 from training.config import TrainConfig
+from training.dataset import read_examples
 from training.pipeline import read_sets
 from training.runs import Run
 
@@ -228,6 +229,17 @@ def test_what_can_not_be_trained_stops_early_with_one_message(override, reason, 
     assert len(said) == 1
     assert reason.format(project=project) in said[0]
     assert not any((run_dir / name).exists() for name in ("metrics.jsonl", "checkpoints", "adapter", "bundle"))
+
+
+def test_a_share_of_a_training_file_can_validate_beside_whole_files(project):
+    posts, other = project / "posts.jsonl", project / "two-labels.jsonl"
+    sets = read_sets(TrainConfig.load(project / "pieces.yaml", [f"data.validation={{{posts}: 0.25, {other}: 1}}"]))
+    trained, validating = ({example.text for example in some} for some in (sets.train, sets.validation))
+    every, others = ({example.text for example in read_examples([path])} for path in (posts, other))
+    assert not trained & validating
+    assert trained | validating == every | others
+    assert others <= validating
+    assert 0.15 < len(validating - others) / len(every - others) < 0.35
 
 
 def test_a_run_goes_on_from_an_earlier_adapter(finished, project, tmp_path):
