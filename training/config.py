@@ -38,7 +38,7 @@ class LoraConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Files of labelled texts. `validation` is a share of every training file, split off by the hash of each text; or files; or a share by file.
+    """Files of labelled texts. `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
 
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
