@@ -83,11 +83,15 @@ class TrainSection(_Section):
 class ExportConfig(_Section):
     """How the model is stored. `auto` takes int8 where its measured loss is small, else fp32.
 
-    `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `card_notes` go into the model card.
+    `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` is another adapter on the same base, whose
+    weights are averaged with this run's (Wortsman et al. 2022); `logit_adjustment` is added to the logits of [compliant, suspicious,
+    violation], to move what training weighed too little (Menon et al. 2021); `card_notes` go into the model card.
     """
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
     vocabulary_size: Annotated[int, Field(ge=100)] | None = None
+    average_with: Path | None = None
+    logit_adjustment: tuple[float, float, float] = (0.0, 0.0, 0.0)
     card_notes: str = ""
 
 

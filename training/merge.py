@@ -1,21 +1,54 @@
 """Fold the adapters into the encoder, so that serving needs no PEFT."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from training.errors import BaseModelError, ConfigError
 from training.finetune import load_base
 
 
-def merge(base: str, adapter: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+def merge(
+    base: str, adapter: Path, average_with: Path | None = None, logit_adjustment: Sequence[float] = ()
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Give the base with adapters and head merged in, ready to export, and the tokenizer it was trained with.
 
+    Each weight is the mean of those under `adapter` and under `average_with`, if given; `logit_adjustment` [3] goes into the bias of the
+    head's last layer.
+
     Raises:
-        BaseModelError: the base can't be loaded.
+        BaseModelError: the base, or an adapter, can't be loaded.
+        ConfigError: logits are to be adjusted, and the head has no bias.
 
     """
-    model, _ = load_base(base)
-    merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    assert isinstance(merged, PreTrainedModel)
+    merged = _merged(base, adapter)
+    if average_with is not None:
+        other = _merged(base, average_with).state_dict()
+        with torch.no_grad():
+            for name, weight in merged.state_dict().items():
+                if weight.is_floating_point():
+                    weight.lerp_(other[name], 0.5)
+    if any(logit_adjustment):
+        _adjust(merged, logit_adjustment)
     return merged.eval(), AutoTokenizer.from_pretrained(adapter)
+
+
+def _merged(base: str, adapter: Path) -> PreTrainedModel:
+    model, _ = load_base(base)
+    try:
+        merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise BaseModelError(f"the adapter {adapter} can't be loaded onto {base} ({error})") from error
+    assert isinstance(merged, PreTrainedModel)
+    return merged
+
+
+def _adjust(model: PreTrainedModel, logit_adjustment: Sequence[float]) -> None:
+    last = [module for module in model.modules() if isinstance(module, torch.nn.Linear)][-1]
+    if last.bias is None:
+        raise ConfigError("export.logit_adjustment: this model's head has no bias to put it into, use train.class_weights")
+    with torch.no_grad():
+        last.bias += torch.tensor(logit_adjustment)

@@ -129,7 +129,7 @@ def _say_sets(sets: Sets) -> None:
 
 
 def _export(config: TrainConfig, run: Run, sets: Sets) -> None:
-    model, tokenizer = merge(config.model.base, run.adapter)
+    model, tokenizer = merge(config.model.base, run.adapter, config.export.average_with, config.export.logit_adjustment)
     if config.export.vocabulary_size is not None:
         texts = {example.text for example in sets.train}
         model, tokenizer = shrink_vocabulary(model, tokenizer, texts, config.export.vocabulary_size)
