@@ -7,17 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from semantic_service.contract.bundle import Bundle, BundleError
-from training.config import TrainConfig
+from semantic_service.contract.registry import Registry
+from training.config import GateConfig, TrainConfig
 from training.dataset import Columns
-from training.errors import DataError, TrainingError
+from training.errors import ConfigError, DataError, TrainingError
 
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
   python -m training run training/configs/embedded.yaml
   python -m training evaluate semantic_service/default_model test.jsonl --json
+  python -m training promote runs/20261122-034500-e5-small-zh                 gate it, and make it the champion
+  python -m training rollback --reason "it blocks recipes"
 
 exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""
+
+
+GATE = Path("training/configs/gate.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -64,7 +70,33 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_columns(doctor)
     doctor.set_defaults(command=_doctor)
+    _add_registry_commands(commands)
     return parser
+
+
+def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    promote = commands.add_parser(
+        "promote",
+        help="make a bundle the champion, if it passes the gate",
+        description="Compare a bundle with the champion on the gate's files; if no share of right answers falls by more than is tolerated, "
+        "copy it into the registry and point to it. Servers with MODERATION_MODELS take it up within seconds.",
+    )
+    promote.add_argument("bundle", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a bundle's")
+    promote.add_argument("--gate", type=Path, default=GATE, metavar="FILE", help="what to compare on (default: %(default)s)")
+    promote.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", dest="overrides", help="override a key of the gate")
+    promote.add_argument("--force", action="store_true", help="promote though the gate does not hold; needs --reason")
+    promote.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
+    promote.set_defaults(command=_promote)
+    rollback = commands.add_parser(
+        "rollback", help="go back to an earlier champion", description="Make the champion before the current one the champion again."
+    )
+    rollback.add_argument("--to", metavar="VERSION", help="another version of the registry")
+    rollback.add_argument("--reason", required=True, metavar="TEXT", help="kept in the history")
+    rollback.set_defaults(command=_rollback)
+    models = commands.add_parser("models", help="list the registry", description="List every bundle of the registry, the champion marked.")
+    models.set_defaults(command=_models)
+    for command in (promote, rollback, models):
+        command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="the registry (default: %(default)s)")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -110,6 +142,34 @@ def _doctor(options: argparse.Namespace) -> int:
     diagnosis = examine(options.files, Columns(options.text_column, options.label_column))
     print(json.dumps(diagnosis.as_dict(), ensure_ascii=False, indent=2) if options.json else to_markdown(diagnosis))
     return 1 if options.strict and diagnosis.problems else 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from training.promote import Order, find_bundle, promote
+
+    if options.force and not options.reason:
+        raise ConfigError("--force needs --reason TEXT: the history must say why")
+    challenger = Bundle.read(find_bundle(options.bundle))
+    gate = GateConfig.load(options.gate, options.overrides)
+    previous = promote(Registry(options.models), challenger, gate, Order(options.reason, options.force))
+    version = challenger.manifest.model_version
+    print(f"{version} is the champion already" if version == previous else f"champion: {version}, before it {previous}")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from training.promote import Order, roll_back
+
+    change = roll_back(Registry(options.models), options.to, Order(options.reason))
+    print(f"champion: {change.version}, before it {change.previous}")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from training.promote import models_table
+
+    print(models_table(Registry(options.models)))
+    return 0
 
 
 if __name__ == "__main__":

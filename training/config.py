@@ -38,7 +38,7 @@ class LoraConfig(_Section):
 
 
 class DataConfig(_Section):
-    """Files of labelled texts. `validation` is a share of every training file, split off by the hash of each text; or files; or a share by file.
+    """Files of labelled texts. `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
 
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
@@ -91,14 +91,8 @@ class ExportConfig(_Section):
     card_notes: str = ""
 
 
-class TrainConfig(_Section):
-    """Everything that decides a run's outcome."""
-
-    model: ModelConfig = ModelConfig()
-    lora: LoraConfig = LoraConfig()
-    data: DataConfig
-    train: TrainSection = TrainSection()
-    export: ExportConfig = ExportConfig()
+class _Root(_Section):
+    """What a whole YAML file holds."""
 
     @model_validator(mode="before")
     @classmethod
@@ -125,6 +119,36 @@ class TrainConfig(_Section):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(f"{path}: {_describe(error)}") from error
+
+
+class TrainConfig(_Root):
+    """Everything that decides a run's outcome."""
+
+    model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig
+    train: TrainSection = TrainSection()
+    export: ExportConfig = ExportConfig()
+
+
+class Tolerance(_Section):
+    """How much worse a challenger may be, as shares: of a label's recall, of ordinary texts left alone, of evasions flagged."""
+
+    recall: Annotated[float, Field(ge=0, le=1)] = 0.02
+    benign: Annotated[float, Field(ge=0, le=1)] = 0.01
+    evasion: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
+class GateConfig(_Root):
+    """What a challenger must keep up with. It fails where the bootstrap finds it worse than tolerated with more probability than `risk`."""
+
+    test: Annotated[tuple[Path, ...], Field(min_length=1)]
+    benign: tuple[Path, ...] = ()
+    evasion: tuple[Path, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    risk: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    seed: int = 7
 
 
 def _describe(error: ValidationError) -> str:

@@ -9,7 +9,8 @@ class TrainingError(Exception):
      |- DataError        a data file, or a row of one (file:line: reason)
      |- BaseModelError   a base model that isn't there, or is too short
      |- VocabularyError  a vocabulary that can't be shrunk as asked
-     `- ParityError      the exported graph does not compute what torch did
+     |- ParityError      the exported graph does not compute what torch did
+     `- GateError        a challenger that must not become the champion
     """
 
     exit_status = 2
@@ -33,5 +34,11 @@ class VocabularyError(TrainingError):
 
 class ParityError(TrainingError):
     """The exported graph and the torch model disagree; nothing is shipped."""
+
+    exit_status = 1
+
+
+class GateError(TrainingError):
+    """The challenger is worse than the gate tolerates; nothing is promoted."""
 
     exit_status = 1
