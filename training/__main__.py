@@ -51,6 +51,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("config", type=Path, help="a YAML file, see training/configs/")
     run.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", dest="overrides", help="override a key; VALUE is YAML")
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run goes (default: runs/<time>-<base>)")
+    run.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|none|PATH",
+        help="auto (default): carry on with the newest unfinished run of this config, from its newest checkpoint; none: start anew; "
+        "PATH: a checkpoint",
+    )
     run.add_argument("--quick", action="store_true", help="a few hundred rows, one epoch: does everything work?")
     run.set_defaults(command=_run)
     evaluate = commands.add_parser(
@@ -109,7 +116,7 @@ def _run(options: argparse.Namespace) -> int:
     from training.runs import Run
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
-    bundle = run_pipeline(config, Run.open(config, options.run_dir))
+    bundle = run_pipeline(config, Run.open(config, options.run_dir, anew=options.resume == "none"), options.resume)
     print(bundle.path)
     return 0
 

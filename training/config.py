@@ -78,6 +78,7 @@ class TrainSection(_Section):
     seed: int = 7
     max_rows: Annotated[int, Field(ge=50)] | None = None
     logging_steps: Annotated[int, Field(ge=1)] = 20
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 200  # between checkpoints; the newest 3 are kept
 
 
 class ExportConfig(_Section):

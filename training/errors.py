@@ -9,6 +9,8 @@ class TrainingError(Exception):
      |- DataError        a data file, or a row of one (file:line: reason)
      |- BaseModelError   a base model that isn't there, or is too short
      |- VocabularyError  a vocabulary that can't be shrunk as asked
+     |- LossError        a loss that is no number
+     |- InterruptedRunError  a run that was told to stop
      |- ParityError      the exported graph does not compute what torch did
      `- GateError        a challenger that must not become the champion
     """
@@ -30,6 +32,18 @@ class BaseModelError(TrainingError):
 
 class VocabularyError(TrainingError):
     """A tokenizer whose vocabulary can't be shrunk as the config asks."""
+
+
+class LossError(TrainingError):
+    """The loss became NaN; the message says what to lower."""
+
+    exit_status = 1
+
+
+class InterruptedRunError(TrainingError):
+    """The run was told to stop, and has saved itself."""
+
+    exit_status = 130  # as a shell says of Ctrl-C
 
 
 class ParityError(TrainingError):
