@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semantic_service.contract.bundle import Bundle, BundleError
+from semantic_service.contract.bundle import Bundle, BundleError, write_atomically
 from semantic_service.contract.registry import Registry
 from training.config import GateConfig, TrainConfig
 from training.dataset import Columns
@@ -17,6 +17,7 @@ _EPILOG = """examples
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
   python -m training run training/configs/embedded.yaml
   python -m training evaluate semantic_service/default_model test.jsonl --json
+  python -m training runs                                                     what is there, how far it is
   python -m training promote runs/20261122-034500-e5-small-zh                 gate it, and make it the champion
   python -m training rollback --reason "it blocks recipes"
 
@@ -77,8 +78,22 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_columns(doctor)
     doctor.set_defaults(command=_doctor)
+    _add_run_commands(commands)
     _add_registry_commands(commands)
     return parser
+
+
+def _add_run_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    runs = commands.add_parser("runs", help="list the runs", description="List every run with its stage, steps and best epoch.")
+    runs.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of the runs (default: %(default)s)")
+    runs.set_defaults(command=_runs)
+    compare = commands.add_parser(
+        "compare", help="put two runs side by side", description="Show the config keys in which two runs differ, and what was measured."
+    )
+    compare.add_argument("first", type=Path, metavar="A", help="a run's folder")
+    compare.add_argument("second", type=Path, metavar="B", help="another one")
+    compare.add_argument("--html", type=Path, metavar="FILE", help="write a page with both losses as well")
+    compare.set_defaults(command=_compare)
 
 
 def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -149,6 +164,23 @@ def _doctor(options: argparse.Namespace) -> int:
     diagnosis = examine(options.files, Columns(options.text_column, options.label_column))
     print(json.dumps(diagnosis.as_dict(), ensure_ascii=False, indent=2) if options.json else to_markdown(diagnosis))
     return 1 if options.strict and diagnosis.problems else 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from training.compare import runs_table
+
+    print(runs_table(options.runs))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from training.compare import compare, to_html, to_markdown
+
+    tables = compare(options.first, options.second)
+    print(to_markdown(tables))
+    if options.html is not None:
+        write_atomically(options.html, to_html(tables, options.first, options.second))
+    return 0
 
 
 def _promote(options: argparse.Namespace) -> int:

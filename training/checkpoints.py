@@ -64,7 +64,7 @@ class EpochOrder(LengthGroupedSampler):
     @override
     def __iter__(self) -> Any:
         self.generator.manual_seed(self._seed + self._epoch)
-        return super().__iter__()
+        return super().__iter__()  # type: ignore[no-untyped-call]
 
 
 class BestEpoch(TrainerCallback):

@@ -113,6 +113,12 @@ class Run:
         status = {"stage": stage, "updated": datetime.now(UTC).isoformat(timespec="seconds")}
         write_atomically(self.path / "status.json", json.dumps(status) + "\n")
 
+    def status(self) -> dict[str, str]:
+        """Give the stage that the run has reached, and when."""
+        path = self.path / "status.json"
+        values: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return values
+
     def log_metrics(self, values: dict[str, Any]) -> None:
         """Append one logging step to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:

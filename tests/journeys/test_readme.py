@@ -67,6 +67,8 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["training", "promote", "--help"],
         ["training", "rollback", "--help"],
         ["training", "models"],
+        ["training", "runs"],
+        ["training", "compare", "--help"],
         ["training", "doctor", "data/annotations/train.jsonl", "data/annotations/validation.jsonl", "--strict"],
     ],
     ids=" ".join,
