@@ -29,6 +29,7 @@ from training.pipeline import read_sets
 from training.runs import Run
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.slow,
     pytest.mark.timeout(600),  # the first test of a fixture waits for a whole run
     # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers and torch
@@ -40,14 +41,6 @@ pytestmark = [
 ]
 STEP_KEYS = {"current_steps", "total_steps", "epoch", "percentage", "elapsed_time", "remaining_time", "throughput", "memory"}
 VOCABULARY = 250  # of the 308 pieces that the Unigram tokenizer has
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices this small are slower on several
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

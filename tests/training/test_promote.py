@@ -19,20 +19,11 @@ from training.promote import EMBEDDED_MODEL
 POSTS = {Label.COMPLIANT: "今天天气真好", Label.SUSPICIOUS: f"{DOUBTFUL}有消息", Label.VIOLATION: f"来{VIOLATING[0]}一把"}
 
 
-def build_blind(target, character):
-    """Seal a bundle that does not see one character, and calls it compliant as any other."""
+def build_worse(target, token, logits):
+    """Seal a bundle in which a token adds other logits than it should."""
     staging = stage(target.with_name(f"{target.name}.staging"))
     table = weights()
-    table[VOCABULARY[character]] = table[VOCABULARY["[UNK]"]]
-    write_model(staging / bundles.MODEL_FILE, table)
-    return bundles.seal(staging, manifest(staging, model_version=target.name), target)
-
-
-def build_nervous(target):
-    """Seal a bundle that finds every post doubtful that it can't call a violation."""
-    staging = stage(target.with_name(f"{target.name}.staging"))
-    table = weights()
-    table[VOCABULARY["[UNK]"]] = (0, 4, 0)
+    table[VOCABULARY[token]] = logits
     write_model(staging / bundles.MODEL_FILE, table)
     return bundles.seal(staging, manifest(staging, model_version=target.name), target)
 
@@ -43,8 +34,8 @@ def made(tmp_path_factory):
     return {
         "good": build_bundle(folder / "good", model_version="good"),
         "alike": build_bundle(folder / "alike", model_version="alike"),
-        "blind": build_blind(folder / "blind", VIOLATING[0]),
-        "nervous": build_nervous(folder / "nervous"),
+        "blind": build_worse(folder / "blind", VIOLATING[0], (4, 0, 0)),
+        "nervous": build_worse(folder / "nervous", "[UNK]", (0, 4, 0)),
     }
 
 
