@@ -2,27 +2,21 @@
 
 import http.client
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
 from semantic_service.contract.registry import Registry
 from tests.deadline import PATIENCE_S, until
+from tests.served import serving
 from tests.tiny_model import build_bundle
 from training.__main__ import main
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-PROJECT = Path(__file__).parents[2]
 REACH_S = 5.0  # from a promotion to every worker
 CALLERS = 4
 IN_A_ROW = 30  # answers on connections of their own, so that each of the two workers has given some
@@ -64,41 +58,10 @@ def ask(port):
 @pytest.fixture
 def port(tmp_path):
     """A service of two workers that follows a registry; gives its port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        number = probe.getsockname()[1]
-    settings = {
-        "MODELS": tmp_path / "models",
-        "MODEL": build_bundle(tmp_path / "v1", model_version="v1").path,
-        "PORT": number,
-        "WORKERS": 2,
-    }
-    variables = {f"MODERATION_{name}": str(value) for name, value in settings.items()}
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "semantic_service"],
-            cwd=PROJECT,
-            env=os.environ | variables,  # noqa: TID251 - what the process is given
-            stderr=log,
-            start_new_session=True,
-        )
-    try:
-        until(lambda: process.poll() is not None or answers(number))
-        assert process.poll() is None, (tmp_path / "log").read_text("utf-8")
-        yield number
-        process.send_signal(signal.SIGTERM)
-        process.wait(PATIENCE_S)
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(PATIENCE_S)
-
-
-def answers(port):
-    try:
-        return ask(port).status == 200
-    except (ConnectionError, http.client.HTTPException):
-        return False
+    first = build_bundle(tmp_path / "v1", model_version="v1").path
+    with serving(first, tmp_path, models=tmp_path / "models", workers=2) as server:
+        yield server.port
+        assert server.stop() == 0
 
 
 @pytest.fixture
