@@ -6,6 +6,7 @@ import signal
 import sys
 
 import uvicorn
+from fastapi import FastAPI
 
 from semantic_service.api.app import create_app
 from semantic_service.api.middleware import JsonFormatter
@@ -34,21 +35,41 @@ def main() -> int:
     parser.parse_args()
     try:
         settings = Settings.from_environment()
-        _log_as_json(settings.log_level)
-        keys = Keys.read(settings.keys)
-        live = Live.open(settings.model, settings.policy, settings.uncertain_max)
+        app = build()
     except (SettingsError, KeysError, BundleError, PolicyError) as error:
         print(f"can't start: {error}", file=sys.stderr)
         return 2
-    host = settings.host
-    if not keys.by_digest and not is_loopback(host):
+    host, has_keys = settings.host, bool(app.state.keys.by_digest)
+    if not has_keys and not is_loopback(host):
         log.warning("no API keys are configured, so only this machine is served: set MODERATION_KEYS to listen on %s", host)
         host = "127.0.0.1"
-    log.info("serving", extra={"url": f"http://{host}:{settings.port}", "model_version": live.moderator.model_version})
-    app = create_app(live, Workers(settings.threads, settings.queue), keys)
+    log.info("serving", extra={"url": f"http://{host}:{settings.port}", "model_version": app.state.service.live.moderator.model_version})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again once every request has been answered
-    uvicorn.run(app, host=host, port=settings.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S)
+    several = settings.workers > 1
+    uvicorn.run(
+        "semantic_service.__main__:build" if several else app,  # each worker process loads a model of its own
+        factory=several,
+        workers=settings.workers,
+        host=host,
+        port=settings.port,
+        access_log=False,
+        log_config=None,
+        timeout_graceful_shutdown=GRACE_S,
+    )
     return 0
+
+
+def build() -> FastAPI:
+    """Build the app of one process from the environment.
+
+    Raises:
+        SettingsError, KeysError, BundleError, PolicyError: what the environment names can't be used.
+
+    """
+    settings = Settings.from_environment()
+    _log_as_json(settings.log_level)
+    live = Live(settings.source(), settings.policy, settings.uncertain_max)
+    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys))
 
 
 def _log_as_json(level: str) -> None:

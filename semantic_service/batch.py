@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     dialect = Dialect(options.text_column, options.encoding, options.mysql)
     try:
         settings = Settings.from_environment()
-        moderator = Live.open(settings.model, settings.policy, settings.uncertain_max).moderator
+        moderator = Live(settings.source(), settings.policy, settings.uncertain_max).moderator
         checkpoint = score_file(paths, dialect, moderator, threads=settings.threads, resume=options.resume)
     except (BatchError, TsvError, SettingsError, BundleError, PolicyError) as error:
         print(f"batch: {error}", file=sys.stderr)

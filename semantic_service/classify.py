@@ -57,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         settings = Settings.from_environment()
-        moderator = Live.open(settings.model, settings.policy, settings.uncertain_max).moderator
+        moderator = Live(settings.source(), settings.policy, settings.uncertain_max).moderator
     except (SettingsError, BundleError, PolicyError) as error:
         print(error, file=sys.stderr)
         return 2

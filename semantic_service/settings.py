@@ -8,6 +8,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from semantic_service.contract.registry import Registry
+from semantic_service.engine.live import Source
+
 EMBEDDED_MODEL = Path(__file__).parent / "default_model"
 
 
@@ -23,10 +26,12 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     model: Path = EMBEDDED_MODEL
+    models: Path | None = None  # a registry; while it has no champion, `model` serves
     policy: Path | None = None
     keys: Path | None = None
     uncertain_max: Annotated[float, Field(ge=0, le=1)] = 0.6
-    threads: Annotated[int, Field(ge=0, le=1024)] = 0  # 0: one a core
+    workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes
+    threads: Annotated[int, Field(ge=0, le=1024)] = 0  # a process; 0: one a core
     queue: Annotated[int, Field(ge=1)] = 2048  # texts waiting or running
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
@@ -43,6 +48,10 @@ class Settings(BaseSettings):
         except ValidationError as error:
             problems = (f"{cls._variable(*item['loc'])}{item['msg']}" for item in error.errors())
             raise SettingsError("; ".join(problems)) from error
+
+    def source(self) -> Source:
+        """Say where the model comes from."""
+        return Source(self.model, None if self.models is None else Registry(self.models))
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> Self:

@@ -1,14 +1,8 @@
 import http.client
 import json
-import os
 import signal
 import socket
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 
@@ -18,83 +12,18 @@ from semantic_service.contract import bundle as bundles
 from semantic_service.contract.bundle import SelfCheck
 from semantic_service.engine.tsv import Dialect
 from tests.deadline import PATIENCE_S, until
+from tests.served import LOOPBACK, free_port, killed_in_the_end, serving, start
 from tests.tiny_model import copy_of, manifest, stage
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
-PROJECT = Path(__file__).parents[1]
-LOOPBACK = "127.0.0.1"
 SECRET = "我的秘密手机号"
 DUMP_ROWS = 20_000
 
 
-@dataclass
-class Server:
-    """A server process, where it listens and what it has written to standard error."""
-
-    process: subprocess.Popen
-    port: int
-    log: Path
-
-    def ask(self, method, path, body=None):
-        with closing(http.client.HTTPConnection(LOOPBACK, self.port, timeout=PATIENCE_S)) as connection:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
-            response = connection.getresponse()
-            return response.status, json.loads(response.read())
-
-    def classify(self, text):
-        return self.ask("POST", "/classify", json.dumps({"text": text}))
-
-    def connect(self):
-        return socket.create_connection((LOOPBACK, self.port), PATIENCE_S)
-
-    def listens(self):
-        try:
-            self.connect().close()
-        except ConnectionRefusedError:
-            return False
-        return True
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE_S)
-
-
-def start(model, log, *, module="semantic_service", arguments=(), **settings):
-    variables = {f"MODERATION_{name.upper()}": str(value) for name, value in (settings | {"model": model}).items()}
-    with log.open("wb") as stderr:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *map(str, arguments)],
-            cwd=PROJECT,
-            env=os.environ | variables,  # noqa: TID251 - what the process is given
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
-
-
-@contextmanager
-def killed_in_the_end(process):
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait(PATIENCE_S)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        return probe.getsockname()[1]
-
-
 @pytest.fixture
 def server(tiny_bundle, tmp_path):
-    port, log = free_port(), tmp_path / "log"
-    with killed_in_the_end(start(tiny_bundle.path, log, port=port)) as process:
-        started = Server(process, port, log)
-        until(lambda: started.listens() or process.poll() is not None)
-        assert process.poll() is None, log.read_text("utf-8")
+    with serving(tiny_bundle.path, tmp_path) as started:
         yield started
 
 

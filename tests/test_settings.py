@@ -30,14 +30,16 @@ def test_with_nothing_set_the_embedded_model_is_served_on_loopback(given):
 
 
 def test_every_setting_is_read(given):
-    values = {"HOST": "0.0.0.0", "PORT": "9000", "MODEL": "models/1", "POLICY": "policy.toml", "UNCERTAIN_MAX": "0.7"}
-    settings = given(**values, THREADS="3", QUEUE="5", LOG_LEVEL="debug")
+    values = {"HOST": "0.0.0.0", "PORT": "9000", "MODEL": "models/1", "MODELS": "models", "POLICY": "policy.toml", "UNCERTAIN_MAX": "0.7"}
+    settings = given(**values, WORKERS="2", THREADS="3", QUEUE="5", LOG_LEVEL="debug")
     assert settings == Settings.model_construct(
         host="0.0.0.0",
         port=9000,
         model=Path("models/1"),
+        models=Path("models"),
         policy=Path("policy.toml"),
         uncertain_max=0.7,
+        workers=2,
         threads=3,
         queue=5,
         log_level="debug",

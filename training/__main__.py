@@ -6,18 +6,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from semantic_service.contract.bundle import Bundle, BundleError
-from training.config import TrainConfig
+from semantic_service.contract.bundle import Bundle, BundleError, write_atomically
+from semantic_service.contract.registry import Registry
+from training.config import GateConfig, TrainConfig
 from training.dataset import Columns
-from training.errors import DataError, TrainingError
+from training.errors import ConfigError, DataError, TrainingError
 
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
   python -m training run training/configs/embedded.yaml
   python -m training evaluate semantic_service/default_model test.jsonl --json
+  python -m training runs                                                     what is there, how far it is
+  python -m training promote runs/20261122-034500-e5-small-zh                 gate it, and make it the champion
+  python -m training rollback --reason "it blocks recipes"
 
 exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""
+
+
+GATE = Path("training/configs/gate.yaml")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,6 +52,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("config", type=Path, help="a YAML file, see training/configs/")
     run.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", dest="overrides", help="override a key; VALUE is YAML")
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run goes (default: runs/<time>-<base>)")
+    run.add_argument(
+        "--resume",
+        default="auto",
+        metavar="auto|none|PATH",
+        help="auto (default): carry on with the newest unfinished run of this config, from its newest checkpoint; none: start anew; "
+        "PATH: a checkpoint",
+    )
     run.add_argument("--quick", action="store_true", help="a few hundred rows, one epoch: does everything work?")
     run.set_defaults(command=_run)
     evaluate = commands.add_parser(
@@ -64,7 +78,47 @@ def _parser() -> argparse.ArgumentParser:
     doctor.add_argument("--json", action="store_true", help="print JSON")
     _add_columns(doctor)
     doctor.set_defaults(command=_doctor)
+    _add_run_commands(commands)
+    _add_registry_commands(commands)
     return parser
+
+
+def _add_run_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    runs = commands.add_parser("runs", help="list the runs", description="List every run with its stage, steps and best epoch.")
+    runs.add_argument("--runs", type=Path, default=Path("runs"), metavar="DIR", help="the folder of the runs (default: %(default)s)")
+    runs.set_defaults(command=_runs)
+    compare = commands.add_parser(
+        "compare", help="put two runs side by side", description="Show the config keys in which two runs differ, and what was measured."
+    )
+    compare.add_argument("first", type=Path, metavar="A", help="a run's folder")
+    compare.add_argument("second", type=Path, metavar="B", help="another one")
+    compare.add_argument("--html", type=Path, metavar="FILE", help="write a page with both losses as well")
+    compare.set_defaults(command=_compare)
+
+
+def _add_registry_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    promote = commands.add_parser(
+        "promote",
+        help="make a bundle the champion, if it passes the gate",
+        description="Compare a bundle with the champion on the gate's files; if no share of right answers falls by more than is tolerated, "
+        "copy it into the registry and point to it. Servers with MODERATION_MODELS take it up within seconds.",
+    )
+    promote.add_argument("bundle", type=Path, metavar="RUN|BUNDLE", help="a run's folder, or a bundle's")
+    promote.add_argument("--gate", type=Path, default=GATE, metavar="FILE", help="what to compare on (default: %(default)s)")
+    promote.add_argument("--set", action="append", default=[], metavar="KEY.SUB=VALUE", dest="overrides", help="override a key of the gate")
+    promote.add_argument("--force", action="store_true", help="promote though the gate does not hold; needs --reason")
+    promote.add_argument("--reason", default="", metavar="TEXT", help="kept in the history")
+    promote.set_defaults(command=_promote)
+    rollback = commands.add_parser(
+        "rollback", help="go back to an earlier champion", description="Make the champion before the current one the champion again."
+    )
+    rollback.add_argument("--to", metavar="VERSION", help="another version of the registry")
+    rollback.add_argument("--reason", required=True, metavar="TEXT", help="kept in the history")
+    rollback.set_defaults(command=_rollback)
+    models = commands.add_parser("models", help="list the registry", description="List every bundle of the registry, the champion marked.")
+    models.set_defaults(command=_models)
+    for command in (promote, rollback, models):
+        command.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="the registry (default: %(default)s)")
 
 
 def _add_columns(parser: argparse.ArgumentParser) -> None:
@@ -77,7 +131,7 @@ def _run(options: argparse.Namespace) -> int:
     from training.runs import Run
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
-    bundle = run_pipeline(config, Run.open(config, options.run_dir))
+    bundle = run_pipeline(config, Run.open(config, options.run_dir, anew=options.resume == "none"), options.resume)
     print(bundle.path)
     return 0
 
@@ -110,6 +164,51 @@ def _doctor(options: argparse.Namespace) -> int:
     diagnosis = examine(options.files, Columns(options.text_column, options.label_column))
     print(json.dumps(diagnosis.as_dict(), ensure_ascii=False, indent=2) if options.json else to_markdown(diagnosis))
     return 1 if options.strict and diagnosis.problems else 0
+
+
+def _runs(options: argparse.Namespace) -> int:
+    from training.compare import runs_table
+
+    print(runs_table(options.runs))
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from training.compare import compare, to_html, to_markdown
+
+    tables = compare(options.first, options.second)
+    print(to_markdown(tables))
+    if options.html is not None:
+        write_atomically(options.html, to_html(tables, options.first, options.second))
+    return 0
+
+
+def _promote(options: argparse.Namespace) -> int:
+    from training.promote import Order, find_bundle, promote
+
+    if options.force and not options.reason:
+        raise ConfigError("--force needs --reason TEXT: the history must say why")
+    challenger = Bundle.read(find_bundle(options.bundle))
+    gate = GateConfig.load(options.gate, options.overrides)
+    previous = promote(Registry(options.models), challenger, gate, Order(options.reason, options.force))
+    version = challenger.manifest.model_version
+    print(f"{version} is the champion already" if version == previous else f"champion: {version}, before it {previous}")
+    return 0
+
+
+def _rollback(options: argparse.Namespace) -> int:
+    from training.promote import Order, roll_back
+
+    change = roll_back(Registry(options.models), options.to, Order(options.reason))
+    print(f"champion: {change.version}, before it {change.previous}")
+    return 0
+
+
+def _models(options: argparse.Namespace) -> int:
+    from training.promote import models_table
+
+    print(models_table(Registry(options.models)))
+    return 0
 
 
 if __name__ == "__main__":

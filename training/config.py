@@ -78,6 +78,7 @@ class TrainSection(_Section):
     seed: int = 7
     max_rows: Annotated[int, Field(ge=50)] | None = None
     logging_steps: Annotated[int, Field(ge=1)] = 20
+    checkpoint_steps: Annotated[int, Field(ge=1)] = 200  # between checkpoints; the newest 3 are kept
 
 
 class ExportConfig(_Section):
@@ -95,14 +96,8 @@ class ExportConfig(_Section):
     card_notes: str = ""
 
 
-class TrainConfig(_Section):
-    """Everything that decides a run's outcome."""
-
-    model: ModelConfig = ModelConfig()
-    lora: LoraConfig = LoraConfig()
-    data: DataConfig
-    train: TrainSection = TrainSection()
-    export: ExportConfig = ExportConfig()
+class _Root(_Section):
+    """What a whole YAML file holds."""
 
     @model_validator(mode="before")
     @classmethod
@@ -129,6 +124,36 @@ class TrainConfig(_Section):
             return cls.model_validate(values)
         except ValidationError as error:
             raise ConfigError(f"{path}: {_describe(error)}") from error
+
+
+class TrainConfig(_Root):
+    """Everything that decides a run's outcome."""
+
+    model: ModelConfig = ModelConfig()
+    lora: LoraConfig = LoraConfig()
+    data: DataConfig
+    train: TrainSection = TrainSection()
+    export: ExportConfig = ExportConfig()
+
+
+class Tolerance(_Section):
+    """How much worse a challenger may be, as shares: of a label's recall, of ordinary texts left alone, of evasions flagged."""
+
+    recall: Annotated[float, Field(ge=0, le=1)] = 0.02
+    benign: Annotated[float, Field(ge=0, le=1)] = 0.01
+    evasion: Annotated[float, Field(ge=0, le=1)] = 0.02
+
+
+class GateConfig(_Root):
+    """What a challenger must keep up with. It fails where the bootstrap finds it worse than tolerated with more probability than `risk`."""
+
+    test: Annotated[tuple[Path, ...], Field(min_length=1)]
+    benign: tuple[Path, ...] = ()
+    evasion: tuple[Path, ...] = ()
+    tolerance: Tolerance = Tolerance()
+    risk: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    resamples: Annotated[int, Field(ge=100)] = 10_000
+    seed: int = 7
 
 
 def _describe(error: ValidationError) -> str:

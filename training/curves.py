@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,13 +17,14 @@ from training.evaluate import Metrics, Scored
 DPI = 100
 
 
-def draw_losses(training: Sequence[Mapping[str, Any]]) -> Figure:
-    """Draw training and validation loss over the steps."""
+def draw_losses(runs: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure:
+    """Draw training and validation loss over the steps of each run; `runs` holds the entries of metrics.jsonl by the run's name."""
     figure, axes = _axes(7, 4)
-    for key, name, marker in (("loss", "train", ""), ("eval_loss", "validation", "o")):
-        points = [(entry["current_steps"], entry[key]) for entry in training if entry.get(key) is not None]
-        if points:
-            axes.plot(*zip(*points, strict=True), label=name, marker=marker)
+    for run, entries in runs.items():
+        for key, name, marker in (("loss", "train", ""), ("eval_loss", "validation", "o")):
+            points = [(entry["current_steps"], entry[key]) for entry in entries if entry.get(key) is not None]
+            if points:
+                axes.plot(*zip(*points, strict=True), label=f"{run} {name}".strip(), marker=marker)
     axes.set(xlabel="step", ylabel="loss (nats)", title="Loss")
     axes.grid(alpha=0.3)
     axes.legend()
@@ -95,6 +96,6 @@ def _axes(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure."""
-    figure.savefig(path, format="png")
+def save(figure: Figure, target: Path | IO[bytes]) -> None:
+    """Write a figure as PNG."""
+    figure.savefig(target, format="png")

@@ -9,7 +9,10 @@ class TrainingError(Exception):
      |- DataError        a data file, or a row of one (file:line: reason)
      |- BaseModelError   a base model that isn't there, or is too short
      |- VocabularyError  a vocabulary that can't be shrunk as asked
-     `- ParityError      the exported graph does not compute what torch did
+     |- LossError        a loss that is no number
+     |- InterruptedRunError  a run that was told to stop
+     |- ParityError      the exported graph does not compute what torch did
+     `- GateError        a challenger that must not become the champion
     """
 
     exit_status = 2
@@ -31,7 +34,25 @@ class VocabularyError(TrainingError):
     """A tokenizer whose vocabulary can't be shrunk as the config asks."""
 
 
+class LossError(TrainingError):
+    """The loss became NaN; the message says what to lower."""
+
+    exit_status = 1
+
+
+class InterruptedRunError(TrainingError):
+    """The run was told to stop, and has saved itself."""
+
+    exit_status = 130  # as a shell says of Ctrl-C
+
+
 class ParityError(TrainingError):
     """The exported graph and the torch model disagree; nothing is shipped."""
+
+    exit_status = 1
+
+
+class GateError(TrainingError):
+    """The challenger is worse than the gate tolerates; nothing is promoted."""
 
     exit_status = 1

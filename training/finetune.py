@@ -1,5 +1,6 @@
 """Fine-tune an encoder's LoRA adapters, pooler and classifier on labelled texts."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from transformers import (
 from typing_extensions import override
 
 from semantic_service.contract.labels import LABEL_NAMES, Label
+from training.checkpoints import KEPT, BestEpoch, EpochOrder, RefuseNan, StopOnSignal, best_epoch, checkpoint_to_resume
 from training.config import LoraConfig as LoraSection
 from training.config import TrainConfig
 from training.dataset import Example, class_weights
@@ -111,11 +113,16 @@ def _part(name: str) -> str:
     return "head" if set(name.split(".")) & set(HEAD_MODULES) else "encoder"
 
 
-def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence[Example], run: Run) -> None:
-    """Fine-tune, and save the epoch with the best macro-F1 on validation as `run.adapter`.
+def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Example]], run: Run, resume: str = "auto") -> None:
+    """Fine-tune on (train, validation), and save the epoch with the best macro-F1 on validation as `run.adapter`.
+
+    A killed run that is called again, with `resume` as `checkpoint_to_resume` takes it, ends with the weights of an uninterrupted one.
 
     Raises:
         BaseModelError: the base can't be loaded, or its positions are fewer than max_tokens.
+        ConfigError: there is no checkpoint to resume.
+        LossError: the loss became NaN.
+        InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is saved.
 
     """
     torch.manual_seed(config.train.seed)
@@ -125,12 +132,17 @@ def finetune(config: TrainConfig, train: Sequence[Example], validation: Sequence
         raise BaseModelError(f"model.max_tokens is {config.model.max_tokens}, but {config.model.base} has {positions} positions")
     model = add_lora(base, config.lora) if config.model.adapter is None else _go_on(base, config.model.adapter)
     print(parameter_table(model), flush=True)
-    trainer = _trainer(config, model, tokenizer, (train, validation), run)
-    trainer.train()
-    aside = run.adapter.with_name("adapter.partial")
-    model.save_pretrained(str(aside))
-    tokenizer.save_pretrained(aside)
-    aside.rename(run.adapter)
+    stop = StopOnSignal()
+    checkpoint = checkpoint_to_resume(run.checkpoints, resume)
+    if checkpoint is None:
+        shutil.rmtree(run.best, ignore_errors=True)
+    trainer = _trainer(config, model, tokenizer, sets, run)
+    trainer.add_callback(stop)
+    trainer.train(resume_from_checkpoint=None if checkpoint is None else str(checkpoint))
+    stop.raise_if_stopped(trainer.state.max_steps)
+    best = best_epoch(run.best)
+    assert best is not None  # the last step measures
+    best.rename(run.adapter)
 
 
 def _go_on(base: PreTrainedModel, adapter: Path) -> PeftModel:
@@ -149,7 +161,12 @@ def _trainer(
 ) -> Trainer:
     train, validation = (_Encoded(examples, tokenizer, config.model.max_tokens) for examples in sets)
     loss = _weighted_loss(config, sets[0])
-    trainer: Trainer = Trainer(
+
+    def save(folder: Path) -> None:
+        model.save_pretrained(str(folder))
+        tokenizer.save_pretrained(folder)
+
+    trainer: Trainer = _Trainer(
         model=model,
         args=_arguments(config, run),
         train_dataset=train,
@@ -158,10 +175,19 @@ def _trainer(
         compute_loss_func=loss,
         compute_metrics=_macro_f1,
         optimizers=(torch.optim.AdamW(_parameter_groups(model, config)), None),
-        callbacks=[_Report(run, config.train.batch_size)],
+        callbacks=[_Report(run, config.train.batch_size), RefuseNan(), BestEpoch(run.best, save)],
     )
     trainer.remove_callback(PrinterCallback)  # _Report says it already
     return trainer
+
+
+class _Trainer(Trainer):
+    """The Trainer, with an order of the rows that a resumed run can draw again."""
+
+    @override
+    def _get_train_sampler(self, train_dataset: Any = None) -> EpochOrder:
+        lengths = self.train_dataset.lengths  # type: ignore[union-attr]  # an _Encoded
+        return EpochOrder(lengths, self.args.train_batch_size, self.args.seed)
 
 
 def _arguments(config: TrainConfig, run: Run) -> TrainingArguments:
@@ -169,23 +195,18 @@ def _arguments(config: TrainConfig, run: Run) -> TrainingArguments:
     cuda = torch.cuda.is_available()
     bf16 = torch.cuda.is_bf16_supported() if cuda else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return TrainingArguments(
-        output_dir=str(run.path / "checkpoints"),
+        output_dir=str(run.checkpoints),
         num_train_epochs=train.epochs,
         per_device_train_batch_size=train.batch_size,
         per_device_eval_batch_size=64,
         warmup_ratio=train.warmup_ratio,
-        group_by_length=True,
-        length_column_name="length",
         bf16=bf16,
         fp16=cuda and not bf16,
         use_cpu=not cuda,
         seed=train.seed,
-        eval_strategy="epoch",
-        save_strategy="epoch",
-        save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="macro_f1",
-        greater_is_better=True,
+        save_strategy="steps",
+        save_steps=train.checkpoint_steps,
+        save_total_limit=KEPT,
         logging_steps=train.logging_steps,
         logging_nan_inf_filter=False,
         disable_tqdm=True,
@@ -201,6 +222,7 @@ class _Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     def __init__(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._encodings = tokenizer([example.text for example in examples], truncation=True, max_length=max_tokens)
         self._labels = [int(example.label) for example in examples]
+        self.lengths = [len(ids) for ids in self._encodings["input_ids"]]
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -251,7 +273,7 @@ class _Report(TrainerCallback):
 
     @override
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._progress = Progress(self._run, state.max_steps, self._batch_size)
+        self._progress = Progress(self._run, state.max_steps, self._batch_size, state.global_step)
 
     @override
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:

@@ -86,25 +86,25 @@ def _some(examples: list[Example], most: int | None) -> list[Example]:
     return examples if most is None else sorted(examples, key=lambda example: example.id)[:most]
 
 
-def run_pipeline(config: TrainConfig, run: Run) -> Bundle:
-    """Fine-tune, merge, export, quantise, calibrate, evaluate and seal.
+def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
+    """Fine-tune, merge, export, quantise, calibrate, evaluate and seal; `resume` as in `finetune`.
 
     Raises:
-        ConfigError: the files have other rows than when this run was fine-tuned.
+        ConfigError: the files have other rows than when this run was fine-tuned, or there is no checkpoint to resume.
         DataError: a file or a row can't be used.
         BaseModelError: the base can't be loaded, or is too short.
+        LossError: the loss became NaN.
+        InterruptedRunError: told to stop; the same command carries on.
         ParityError: the ONNX graph does not compute what torch does.
 
     """
     sets = read_sets(config)
     _say_sets(sets)
     data_digest = digest([*sets.train, *sets.validation])
-    if run.adapter.exists():
-        run.check_data(data_digest)
-    else:
-        run.keep_data(data_digest)
+    run.keep_data(data_digest)
+    if not run.adapter.exists():
         run.set_status("fine-tuning")
-        finetune(config, sets.train, sets.validation, run)
+        finetune(config, (sets.train, sets.validation), run, resume)
     if not run.exported.exists():
         run.set_status("exporting")
         _export(config, run, sets)

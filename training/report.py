@@ -31,7 +31,7 @@ def write_report(folder: Path, report: Report) -> None:
     """Write the images, then report.md, then report.json: where the last one stands, all of it does."""
     folder.mkdir(parents=True, exist_ok=True)
     if _has_losses(report.training):
-        save(draw_losses(report.training), folder / "loss.png")
+        save(draw_losses({"": report.training}), folder / "loss.png")
     for stem, (scored, metrics) in zip(_stems(report.files), report.files.values(), strict=True):
         save(draw_precision_recall(scored), folder / f"{stem}-pr.png")
         save(draw_calibration(scored, report.temperature), folder / f"{stem}-calibration.png")

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -18,6 +19,7 @@ from training.config import TrainConfig
 from training.errors import ConfigError
 
 PROJECT = Path(__file__).parents[1]
+RUNS = Path("runs")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,23 +29,29 @@ class Run:
     path: Path
 
     @classmethod
-    def open(cls, config: TrainConfig, path: Path | None) -> Self:
-        """Start a run, or carry on with the one that `path` holds.
+    def open(cls, config: TrainConfig, path: Path | None, *, anew: bool = False) -> Self:
+        """Start a run, or carry on with the one that `path` holds; without a path, with the newest unfinished one of this config.
+
+        `anew` clears what the path holds, and looks for no unfinished run.
 
         Raises:
             ConfigError: `path` holds a run of another config, or a finished one.
 
         """
+        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
         if path is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-            path = Path("runs") / f"{stamp}-{Path(config.model.base).name}"
+            path = (None if anew else _unfinished(text)) or RUNS / f"{stamp}-{Path(config.model.base).name}"
         run = cls(path)
-        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
         if run.bundle.exists():
             raise ConfigError(f"{run.bundle} is finished: choose another --run-dir")
         if run.config.exists() and run.config.read_text(encoding="utf-8") != text:
             raise ConfigError(f"{path} holds a run of another config ({run.config}): choose another --run-dir")
         path.mkdir(parents=True, exist_ok=True)
+        if anew:
+            for stage in (run.checkpoints, run.best, run.adapter, run.exported.parent):
+                shutil.rmtree(stage, ignore_errors=True)
+            run.data.unlink(missing_ok=True)
         write_atomically(run.config, text)
         return run
 
@@ -63,6 +71,16 @@ class Run:
         return self.path / "adapter"
 
     @property
+    def checkpoints(self) -> Path:
+        """The Trainer's newest checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The best epoch so far; it becomes the adapter."""
+        return self.path / "best"
+
+    @property
     def exported(self) -> Path:
         """The fp32 ONNX graph with its tokenizer and config; there when it has passed the parity check."""
         return self.path / "onnx" / "fp32"
@@ -72,51 +90,72 @@ class Run:
         """The finished bundle."""
         return self.path / "bundle"
 
-    def keep_data(self, digest: str) -> None:
-        """Record what the run is fine-tuned on."""
-        write_atomically(self.path / "data.sha256", digest + "\n")
+    @property
+    def data(self) -> Path:
+        """The digest of the rows that the run was begun with."""
+        return self.path / "data.sha256"
 
-    def check_data(self, digest: str) -> None:
-        """Refuse to carry on with other rows than those of the fine-tuning: the bundle would name data that it never saw.
+    def keep_data(self, digest: str) -> None:
+        """Record the rows that the run is begun with, and refuse to carry on with others: the bundle would name data that it never saw.
 
         Raises:
             ConfigError: the rows have changed.
 
         """
-        if (self.path / "data.sha256").read_text(encoding="utf-8").strip() != digest:
-            raise ConfigError(f"{self.path} was fine-tuned on other rows than its data files hold now: choose another --run-dir")
+        if self.data.exists() and self.data.read_text(encoding="utf-8").strip() != digest:
+            raise ConfigError(
+                f"{self.path} was begun with other rows than its data files hold now: choose another --run-dir, or --resume none"
+            )
+        write_atomically(self.data, digest + "\n")
 
     def set_status(self, stage: str) -> None:
         """Record the stage that the run has reached."""
         status = {"stage": stage, "updated": datetime.now(UTC).isoformat(timespec="seconds")}
         write_atomically(self.path / "status.json", json.dumps(status) + "\n")
 
+    def status(self) -> dict[str, str]:
+        """Give the stage that the run has reached, and when."""
+        path = self.path / "status.json"
+        values: dict[str, str] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        return values
+
     def log_metrics(self, values: dict[str, Any]) -> None:
         """Append one logging step to metrics.jsonl."""
         with (self.path / "metrics.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(values) + "\n")
 
-    def forget_metrics(self) -> None:
-        """Drop the steps of a fine-tuning that was killed; it starts again."""
-        (self.path / "metrics.jsonl").unlink(missing_ok=True)
+    def forget_metrics_after(self, step: int) -> None:
+        """Drop what a killed fine-tuning logged behind the checkpoint that it carries on from."""
+        lines = [json.dumps(values) + "\n" for values in self.metrics() if values["current_steps"] <= step]
+        write_atomically(self.path / "metrics.jsonl", "".join(lines))
 
     def metrics(self) -> list[dict[str, Any]]:
-        """Read every logging step so far."""
+        """Read every logging step so far; a last line that a kill cut short is not there."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+        whole = path.read_text(encoding="utf-8").rpartition("\n")[0] if path.exists() else ""
+        return [json.loads(line) for line in whole.splitlines()]
+
+
+def _unfinished(config: str) -> Path | None:
+    same = (path.parent for path in RUNS.glob("*/config.yaml") if path.read_text(encoding="utf-8") == config)
+    found = max((path for path in same if not Run(path).bundle.exists()), default=None)
+    if found is not None:
+        print(f"carrying on with {found} (--resume none starts a new run)", flush=True)
+    return found
 
 
 class Progress:
     """A bar with loss, rate and time left on a terminal; a plain line a logging step elsewhere. Feeds metrics.jsonl."""
 
-    def __init__(self, run: Run, total_steps: int, batch_size: int, stream: TextIO | None = None) -> None:
+    def __init__(self, run: Run, total_steps: int, batch_size: int, first_step: int = 0, stream: TextIO | None = None) -> None:
         self._run = run
         self._total = total_steps
         self._batch_size = batch_size
         self._stream = stream = stream or sys.stderr  # of now, not of the import
         self._started = time.monotonic()
-        run.forget_metrics()
-        self._bar = tqdm(total=total_steps, unit="step", file=stream, disable=not stream.isatty(), desc="fine-tune")
+        self._first = first_step
+        run.forget_metrics_after(first_step)
+        self._bar = tqdm(total=total_steps, initial=first_step, unit="step", file=stream, disable=not stream.isatty(), desc="fine-tune")
 
     def step(self, step: int) -> None:
         """Move the bar to a step."""
@@ -125,7 +164,7 @@ class Progress:
     def log(self, step: int, values: dict[str, Any]) -> None:
         """Write one logging step; `values` may hold loss, eval_loss, lr, epoch and more."""
         elapsed = time.monotonic() - self._started
-        rate = step / elapsed if elapsed else 0.0
+        rate = (step - self._first) / elapsed if elapsed else 0.0
         entry = {
             "current_steps": step,
             "total_steps": self._total,

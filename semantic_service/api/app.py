@@ -29,7 +29,7 @@ def create_app(live: Live, workers: Workers, keys: Keys = NO_KEYS) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        watch = asyncio.create_task(service.watch_policy())
+        watch = asyncio.create_task(service.watch())
         yield
         watch.cancel()
         await asyncio.to_thread(workers.close)

@@ -2,6 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
+from semantic_service.engine.live import Reload
 from semantic_service.engine.moderator import Judgement
 from semantic_service.engine.workers import Done
 
@@ -28,7 +29,17 @@ class Metrics:
         self.inference_seconds = Histogram("moderation_inference_seconds", "Time to score a text", buckets=_SECONDS, registry=registry)
         self.batch_texts = Histogram("moderation_batch_texts", "Texts asked for together", buckets=_COUNTS, registry=registry)
         self.batch_tokens = Histogram("moderation_batch_tokens", "Tokens of one text, all windows", buckets=_COUNTS, registry=registry)
-        Gauge("moderation_model_info", "The model in use", ("version",), registry=registry).labels(model_version).set(1)
+        self.reloads = Counter("moderation_model_reload", "Champions taken up or refused", ("result",), registry=registry)
+        self.model_info = Gauge("moderation_model_info", "The model in use", ("version",), registry=registry)
+        self.model_info.labels(model_version).set(1)
+
+    def reloaded(self, outcome: Reload, model_version: str) -> None:
+        """Count a look at the registry that changed something."""
+        if outcome is Reload.UNCHANGED:
+            return
+        self.reloads.labels(outcome.value).inc()
+        self.model_info.clear()
+        self.model_info.labels(model_version).set(1)
 
     def judged(self, done: Done[Judgement], known_scene: str) -> None:
         """Count one judgement; `known_scene` is one of the policy's."""

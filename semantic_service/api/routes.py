@@ -107,8 +107,14 @@ async def ready(service: Serving) -> Health:
 @router.get("/models/current", responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
 async def current_model(service: Serving) -> ModelAnswer:
     """Describe the model and the policy in use."""
-    live = service.live
-    return ModelAnswer.of(live.bundle.manifest, sorted(live.moderator.policy.scenes), live.policy_error)
+    return ModelAnswer.of(service.live)
+
+
+@router.post("/models/reload", responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
+async def reload_model(service: Serving) -> ModelAnswer:
+    """Look for another champion now, and try a refused one again; `model_error` says why it can't be served."""
+    await service.reload(again=True)
+    return ModelAnswer.of(service.live)
 
 
 @router.get("/metrics", response_class=Response, responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)

@@ -4,9 +4,9 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
-from semantic_service.contract.bundle import Manifest
 from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.verdict import DEFAULT_SCENE
+from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import Judgement
 
 MAX_TEXT_CHARS = 100_000
@@ -134,11 +134,13 @@ class ModelAnswer(BaseModel):
     git_revision: str
     metrics: dict[str, Any]
     scenes: list[str]
+    model_error: str | None
     policy_error: str | None
 
     @classmethod
-    def of(cls, manifest: Manifest, scenes: list[str], policy_error: str | None) -> Self:
-        """Say what a manifest records, and how the policy stands."""
+    def of(cls, live: Live) -> Self:
+        """Say what the manifest records, and why the last change of model or policy was refused."""
+        manifest = live.bundle.manifest
         return cls(
             model_version=manifest.model_version,
             created=manifest.created,
@@ -150,8 +152,9 @@ class ModelAnswer(BaseModel):
             data_digest=manifest.data_digest,
             git_revision=manifest.git_revision,
             metrics=dict(manifest.metrics),
-            scenes=scenes,
-            policy_error=policy_error,
+            scenes=sorted(live.moderator.policy.scenes),
+            model_error=live.model_error,
+            policy_error=live.policy_error,
         )
 
 

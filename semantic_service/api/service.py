@@ -11,7 +11,7 @@ from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
 from semantic_service.engine.workers import Done, Workers
 
-POLICY_POLL_S = 2.0
+POLL_S = 2.0
 
 log = logging.getLogger(__name__)
 
@@ -45,11 +45,17 @@ class Service:
         self.metrics.judged(outcome, scene if scene in moderator.policy.scenes else DEFAULT_SCENE)
         return outcome.answer
 
-    async def watch_policy(self) -> None:
-        """Take up a changed policy file within 2 s, for as long as the app runs."""
+    async def watch(self) -> None:
+        """Take up a changed policy file and another champion within seconds, for as long as the app runs."""
         while True:
-            await asyncio.sleep(POLICY_POLL_S)
+            await asyncio.sleep(POLL_S)
             try:
                 await asyncio.to_thread(self.live.refresh_policy)
+                await self.reload()
             except Exception:  # the poller's door: the next look may succeed
-                log.exception("the policy could not be looked at, the old one stays")
+                log.exception("policy and model could not be looked at, the old ones stay")
+
+    async def reload(self, *, again: bool = False) -> None:
+        """Look at the registry now; `again` tries a champion that was refused once more."""
+        outcome = await asyncio.to_thread(self.live.refresh_model, again=again)
+        self.metrics.reloaded(outcome, self.live.moderator.model_version)

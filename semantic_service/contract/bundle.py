@@ -201,14 +201,14 @@ def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
     for name in BUNDLE_FILES:
         if not (staging / name).is_file():
             raise IncompleteBundleError(f"{staging / name}: missing, so the bundle can't be sealed")
-        _sync(staging / name)
+        sync(staging / name)
     digests = {name: file_sha256(staging / name) for name in BUNDLE_FILES}
     sealed = replace(manifest, sha256=digests).to_json()
     Manifest.from_json(sealed)  # what would be refused is never published
     write_atomically(staging / MANIFEST_FILE, sealed)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(target)
-    _sync(target.parent)
+    sync(target.parent)
     return Bundle.read(target)
 
 
@@ -216,12 +216,13 @@ def write_atomically(path: Path, text: str) -> None:
     """Replace a file's content so that a reader, or a kill, sees the old or the new, never a part."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     aside.write_text(text, encoding="utf-8")
-    _sync(aside)
+    sync(aside)
     aside.replace(path)
-    _sync(path.parent)
+    sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Have what was written to a file, or a folder's names, reach the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

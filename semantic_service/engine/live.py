@@ -1,10 +1,13 @@
-"""The model and the policy in use; a changed policy file is taken up, a broken one leaves the old policy."""
+"""The model and the policy in use; a change on disk is taken up, a broken one leaves what was in use."""
 
 import logging
+import threading
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Self
 
-from semantic_service.contract.bundle import Bundle
+from semantic_service.contract.bundle import Bundle, BundleError
+from semantic_service.contract.registry import Registry
 from semantic_service.contract.verdict import Policy, PolicyError
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
@@ -12,35 +15,71 @@ from semantic_service.engine.moderator import Moderator
 log = logging.getLogger(__name__)
 
 
+class Reload(StrEnum):
+    """What came of looking at the registry."""
+
+    UNCHANGED = "unchanged"
+    LOADED = "loaded"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the model comes from: the registry's champion; without a registry, or before its first champion, `model`."""
+
+    model: Path
+    registry: Registry | None = None
+
+    def version(self) -> str | None:
+        """Name the champion; None: `model` it is.
+
+        Raises:
+            BundleError: the registry can't say.
+
+        """
+        return None if self.registry is None else self.registry.pointer()
+
+    def folder(self, version: str | None) -> Path:
+        """Give the folder of the bundle to load."""
+        return self.model if self.registry is None or version is None else self.registry.folder(version)
+
+
+@dataclass(frozen=True, slots=True)
+class _Loaded:
+    """One model in memory; `version` is what the registry's pointer said."""
+
+    version: str | None
+    bundle: Bundle
+    classifier: OnnxClassifier
+
+
 class Live:
     """What requests take their moderator from, once each; it is swapped whole."""
 
-    def __init__(self, bundle: Bundle, classifier: OnnxClassifier, policy_file: Path | None, uncertain_max: float) -> None:
-        """Start with a loaded model and the policy file as it stands (none: the default policy).
-
-        Raises:
-            PolicyError: the file can't be read or used.
-
-        """
-        self.bundle = bundle
-        self.policy_error: str | None = None
-        self._classifier = classifier
-        self._policy_file = policy_file
-        self._uncertain_max = uncertain_max
-        self._policy_stamp = self._stamp()
-        self.moderator = self._moderator(read_policy(policy_file))
-
-    @classmethod
-    def open(cls, model: Path, policy_file: Path | None, uncertain_max: float) -> Self:
-        """Verify and load a bundle.
+    def __init__(self, source: Source, policy_file: Path | None, uncertain_max: float) -> None:
+        """Load the model, and the policy file as it stands (none: the default policy).
 
         Raises:
             BundleError: the bundle must not be served.
             PolicyError: the policy file can't be read or used.
 
         """
-        bundle = Bundle.read(model)
-        return cls(bundle, OnnxClassifier.load(bundle), policy_file, uncertain_max)
+        self.model_error: str | None = None
+        self.policy_error: str | None = None
+        self._source = source
+        self._policy_file = policy_file
+        self._uncertain_max = uncertain_max
+        self._changing = threading.Lock()
+        self._policy_stamp = self._stamp()
+        self._policy = read_policy(policy_file)
+        self._seen = source.version()
+        self._loaded = self._load(self._seen)
+        self.moderator = self._moderator()
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle in use."""
+        return self._loaded.bundle
 
     def self_check(self) -> None:
         """Score the bundle's own texts again.
@@ -49,25 +88,59 @@ class Live:
             SelfCheckError: the model does not answer as it did where it was made.
 
         """
-        self._classifier.self_check(self.bundle)
+        loaded = self._loaded
+        loaded.classifier.self_check(loaded.bundle)
+
+    def refresh_model(self, *, again: bool = False) -> Reload:
+        """Take up the registry's champion if it has changed; one that was refused only if told `again`. A failure keeps the old model."""
+        with self._changing:
+            try:
+                version = self._source.version()
+                if version == self._loaded.version:
+                    self.model_error, self._seen = None, version
+                    return Reload.UNCHANGED
+                if version == self._seen and not again:
+                    return Reload.UNCHANGED
+                self._seen = version
+                self._loaded = self._load(version)
+            except BundleError as error:
+                return self._refuse(str(error))
+            self.moderator = self._moderator()
+            self.model_error = None
+            log.info("model taken up", extra={"model_version": self.moderator.model_version})
+            return Reload.LOADED
+
+    def _refuse(self, reason: str) -> Reload:
+        if reason == self.model_error:
+            return Reload.UNCHANGED
+        self.model_error = reason
+        log.error("model refused, the old one stays: %s", reason)
+        return Reload.REFUSED
 
     def refresh_policy(self) -> None:
         """Take up the policy file if it has changed; keep the old policy, and say why, if it can't be used."""
-        stamp = self._stamp()
-        if stamp == self._policy_stamp:
-            return
-        self._policy_stamp = stamp
-        try:
-            self.moderator = self._moderator(read_policy(self._policy_file))
-        except PolicyError as error:
-            self.policy_error = str(error)
-            log.error("policy refused, the old one stays: %s", error)  # noqa: TRY400 - the message says it all
-        else:
+        with self._changing:
+            stamp = self._stamp()
+            if stamp == self._policy_stamp:
+                return
+            self._policy_stamp = stamp
+            try:
+                self._policy = read_policy(self._policy_file)
+            except PolicyError as error:
+                self.policy_error = str(error)
+                log.error("policy refused, the old one stays: %s", error)  # noqa: TRY400 - the message says it all
+                return
+            self.moderator = self._moderator()
             self.policy_error = None
             log.info("policy taken up")
 
-    def _moderator(self, policy: Policy) -> Moderator:
-        return Moderator(self._classifier, self.bundle.manifest.model_version, policy, self._uncertain_max)
+    def _load(self, version: str | None) -> _Loaded:
+        bundle = Bundle.read(self._source.folder(version))
+        return _Loaded(version, bundle, OnnxClassifier.load(bundle))  # its self-check warms it up
+
+    def _moderator(self) -> Moderator:
+        loaded = self._loaded
+        return Moderator(loaded.classifier, loaded.bundle.manifest.model_version, self._policy, self._uncertain_max)
 
     def _stamp(self) -> tuple[int, int, int] | None:
         if self._policy_file is None:

@@ -1,16 +1,17 @@
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 from starlette.testclient import TestClient
 
 from semantic_service.api.app import create_app
-from semantic_service.engine.live import Live
+from semantic_service.engine.live import Live, Source
 from semantic_service.engine.workers import Workers
 
 
 @pytest.fixture(scope="session")
-def live(tiny_bundle, classifier):
-    return Live(tiny_bundle, classifier, None, uncertain_max=0.6)
+def live(tiny_bundle):
+    return Live(Source(tiny_bundle.path), None, uncertain_max=0.6)
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +21,13 @@ def client(live):
 
 
 @pytest.fixture
-def serve(tiny_bundle, classifier):
+def serve(tiny_bundle):
     """Serve with a moderator, a policy file or a bound of the test's own."""
     with ExitStack() as stack:
 
-        def start(moderator=None, *, policy=None, bound=512, bundle=tiny_bundle):
-            live = Live(bundle, classifier, policy, uncertain_max=0.6)
+        def start(moderator=None, *, policy=None, bound=512, bundle=None, models=None):
+            live = Live(Source(tiny_bundle.path, models), policy, uncertain_max=0.6)
+            live._loaded = replace(live._loaded, bundle=bundle or live.bundle)
             live.moderator = moderator or live.moderator
             return stack.enter_context(TestClient(create_app(live, Workers(threads=2, bound=bound))))
 

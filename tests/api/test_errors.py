@@ -11,6 +11,7 @@ from semantic_service.api.errors import RETRY_AFTER_S
 from semantic_service.api.middleware import JsonFormatter
 from semantic_service.api.service import Service
 from semantic_service.contract.verdict import Policy
+from semantic_service.engine.live import Reload
 from semantic_service.engine.workers import Workers
 from tests.api.answers import error_of
 from tests.api.test_bad_input import JUDGED, REFUSED
@@ -48,6 +49,7 @@ class OnceFailingLive:
 
     def __init__(self, live):
         self.bundle = live.bundle
+        self.moderator = live.moderator
         self.looks = 0
         self.looked_again = threading.Event()
 
@@ -56,6 +58,10 @@ class OnceFailingLive:
         if self.looks == 1:
             raise RuntimeError("nobody foresaw this")
         self.looked_again.set()
+
+    def refresh_model(self, *, again):
+        assert not again
+        return Reload.UNCHANGED
 
 
 @pytest.fixture
@@ -182,12 +188,12 @@ def test_a_request_is_logged_with_what_an_operator_needs(client, log_lines):
 
 
 def test_the_policy_is_watched_on_after_an_unknown_error(live, log_lines, monkeypatch):
-    monkeypatch.setattr(service, "POLICY_POLL_S", 0.001)
+    monkeypatch.setattr(service, "POLL_S", 0.001)
     once = OnceFailingLive(live)
     workers = Workers(threads=1, bound=1)
 
     async def watch():
-        watching = asyncio.create_task(Service(once, workers).watch_policy())
+        watching = asyncio.create_task(Service(once, workers).watch())
         waiting = asyncio.create_task(asyncio.to_thread(once.looked_again.wait, PATIENCE_S))
         await asyncio.wait({watching, waiting}, return_when=asyncio.FIRST_COMPLETED)
         once.looked_again.set()

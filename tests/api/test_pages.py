@@ -8,8 +8,10 @@ import pytest
 from semantic_service.api import service
 from semantic_service.contract.bundle import SelfCheck
 from semantic_service.contract.labels import LABEL_NAMES
+from semantic_service.contract.registry import Change, Registry
 from tests.api.answers import error_of
 from tests.deadline import until
+from tests.tiny_model import build_bundle
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
 
@@ -50,12 +52,13 @@ def test_the_model_in_use_is_described(client, tiny_bundle):
         "git_revision": manifest.git_revision,
         "metrics": {"accuracy": 1.0},
         "scenes": ["default"],
+        "model_error": None,
         "policy_error": None,
     }
 
 
 def test_a_changed_policy_is_taken_up_without_a_restart(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(service, "POLICY_POLL_S", 0.01)
+    monkeypatch.setattr(service, "POLL_S", 0.01)
     policy = tmp_path / "policy.toml"
     policy.write_text("", encoding="utf-8")
     client = serve(policy=policy)
@@ -65,6 +68,41 @@ def test_a_changed_policy_is_taken_up_without_a_restart(serve, tmp_path, monkeyp
     until(lambda: client.get("/models/current").json()["policy_error"])
     assert "policy.toml" in client.get("/models/current").json()["policy_error"]
     assert client.post("/classify", json={"text": "今天天气真好"}).json()["suggestion"] == "block"
+
+
+def promote(registry, bundle):
+    with registry.locked():
+        registry.add(bundle)
+        registry.change(Change("promote", bundle.manifest.model_version, registry.pointer(), "me", "2026-01-02T03:04:05+00:00", ""))
+
+
+def test_another_champion_is_taken_up_without_a_restart(serve, tmp_path, monkeypatch):
+    monkeypatch.setattr(service, "POLL_S", 0.01)
+    registry = Registry(tmp_path / "models")
+    client = serve(models=registry)
+    promote(registry, build_bundle(tmp_path / "tiny-2", model_version="tiny-2"))
+    until(lambda: client.post("/classify", json={"text": "今天天气真好"}).json()["model_version"] == "tiny-2")
+    said = client.get("/metrics").text
+    assert 'moderation_model_info{version="tiny-2"} 1.0' in said
+    assert 'version="tiny-1"' not in said
+    assert 'moderation_model_reload_total{result="loaded"} 1.0' in said
+
+
+def test_a_reload_does_not_wait_for_the_next_look_and_says_what_is_wrong(serve, tmp_path):
+    registry = Registry(tmp_path / "models")
+    client = serve(models=registry)
+    promote(registry, build_bundle(tmp_path / "tiny-2", model_version="tiny-2"))
+    graph = registry.folder("tiny-2") / "model.onnx"
+    whole = graph.read_bytes()
+    graph.write_bytes(b"half a mod")
+    refused = client.post("/models/reload").json()
+    assert refused["model_version"] == "tiny-1"
+    assert "sha256" in refused["model_error"]
+    assert client.get("/models/current").json() == refused
+    graph.write_bytes(whole)
+    mended = client.post("/models/reload").json()
+    assert (mended["model_version"], mended["model_error"]) == ("tiny-2", None)
+    assert 'moderation_model_reload_total{result="refused"} 1.0' in client.get("/metrics").text
 
 
 def test_the_page_loads_nothing_from_elsewhere_and_lets_nobody_frame_it(client):

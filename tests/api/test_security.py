@@ -35,12 +35,12 @@ def test_no_known_key_is_401_in_the_one_error_shape(guarded, headers):
     assert answer.headers["WWW-Authenticate"] == "Bearer"
 
 
-@pytest.mark.parametrize(("route", "key"), [("/metrics", FORUM), ("/models/current", FORUM)])
-def test_a_key_without_the_scope_is_403(guarded, route, key):
-    answer = guarded.get(route, headers={"X-API-Key": key})
+@pytest.mark.parametrize(("method", "route"), [("GET", "/metrics"), ("GET", "/models/current"), ("POST", "/models/reload")])
+def test_a_key_without_the_scope_is_403(guarded, method, route):
+    answer = guarded.request(method, route, headers={"X-API-Key": FORUM})
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == "forbidden"
-    assert guarded.get(route, headers={"X-API-Key": OPERATOR}).status_code == 200
+    assert guarded.request(method, route, headers={"X-API-Key": OPERATOR}).status_code == 200
 
 
 @pytest.mark.parametrize("route", ["/live", "/ready", "/", "/docs", "/openapi.json"])

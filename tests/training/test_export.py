@@ -22,6 +22,7 @@ from training.quantise import METHODS, quantise
 from training.vocabulary import shrink_vocabulary
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.slow,
     pytest.mark.timeout(600),  # the first test of a fixture waits for an export
     # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers and torch
@@ -32,14 +33,6 @@ pytestmark = [
 ]
 TEXTS = [str(row["text"]) for row in rows(40)]
 HEAD_WEIGHTS = ("bert.pooler.dense.weight", "classifier.weight")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices this small are slower on several
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,10 @@
 import contextlib
 import io
 import json
+import os
 import shutil
+import signal
+import threading
 
 import pytest
 import yaml
@@ -9,6 +12,7 @@ import yaml
 pytest.importorskip("torch", reason="fine-tuning needs the train extra: pip install -r requirements/train.txt")
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from transformers import BertConfig, BertForSequenceClassification
 
@@ -16,6 +20,7 @@ from semantic_service.contract.bundle import TOKENIZER_FILE, Bundle
 from semantic_service.contract.labels import Label
 from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
+from tests.deadline import until
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
 from training.__main__ import main
 from training.config import TrainConfig
@@ -24,6 +29,7 @@ from training.pipeline import read_sets
 from training.runs import Run
 
 pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
     pytest.mark.slow,
     pytest.mark.timeout(600),  # the first test of a fixture waits for a whole run
     # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers and torch
@@ -31,17 +37,10 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning:torch.onnx"),
     pytest.mark.filterwarnings("ignore:torch.tensor results are registered as constants:torch.jit.TracerWarning"),
     pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean:torch.jit.TracerWarning:torch.nn.functional"),
+    pytest.mark.filterwarnings("ignore:mtime may not be reliable on this filesystem:UserWarning"),  # checkpoints within a second
 ]
 STEP_KEYS = {"current_steps", "total_steps", "epoch", "percentage", "elapsed_time", "remaining_time", "throughput", "memory"}
 VOCABULARY = 250  # of the 308 pieces that the Unigram tokenizer has
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # matrices this small are slower on several
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
@@ -183,8 +182,94 @@ def test_a_killed_run_does_not_carry_on_with_other_rows(killed, project, capsys)
         posts.write_bytes(before)
     assert (
         capsys.readouterr().err
-        == f"training: {killed} was fine-tuned on other rows than its data files hold now: choose another --run-dir\n"
+        == f"training: {killed} was begun with other rows than its data files hold now: choose another --run-dir, or --resume none\n"
     )
+
+
+STEPS = ("train.epochs=1.5", "train.checkpoint_steps=40")  # of the kept ones one lies in the first epoch, one in the second
+LONGER = [argument for override in STEPS for argument in ("--set", override)]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(project):
+    run_dir = project / "runs" / "uninterrupted"
+    assert train(project, run_dir, *LONGER)[0] == 0
+    return run_dir
+
+
+def weights(run_dir):
+    return load_file(run_dir / "adapter" / "adapter_model.safetensors")
+
+
+def assert_same_weights(run_dir, other):
+    mine, others = weights(run_dir), weights(other)
+    assert set(mine) == set(others)
+    assert all(torch.equal(mine[name], others[name]) for name in mine)
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["an early checkpoint", "a late one"])
+def test_a_fine_tuning_killed_after_a_checkpoint_ends_with_the_same_weights(which, uninterrupted, project, tmp_path):
+    checkpoints = sorted((uninterrupted / "checkpoints").iterdir(), key=lambda path: int(path.name.partition("-")[2]))[:-1]
+    run_dir = tmp_path / "killed"
+    shutil.copytree(checkpoints[which], run_dir / "checkpoints" / checkpoints[which].name)
+    for name in ("config.yaml", "data.sha256", "metrics.jsonl"):
+        shutil.copyfile(uninterrupted / name, run_dir / name)
+    best = json.loads((uninterrupted / "adapter" / "metrics.json").read_text("utf-8"))["step"]
+    if best <= int(checkpoints[which].name.partition("-")[2]):
+        shutil.copytree(uninterrupted / "adapter", run_dir / "best" / f"step-{best}")
+    cut_short = run_dir / "checkpoints" / "checkpoint-999"
+    cut_short.mkdir()
+    (cut_short / "trainer_state.json").write_text('{"epoch": 1', encoding="utf-8")
+    assert train(project, run_dir, *LONGER)[0] == 0
+    assert_same_weights(run_dir, uninterrupted)
+    logged = [[step["current_steps"] for step in Run(path).metrics()] for path in (run_dir, uninterrupted)]
+    assert logged[0] == logged[1]
+
+
+def test_ctrl_c_saves_and_the_same_command_carries_on(uninterrupted, project, tmp_path, capsys):
+    run_dir = tmp_path / "stopped"
+    pressing = threading.Thread(target=press_ctrl_c_once_training, args=(run_dir,))
+    pressing.start()
+    status, _ = train(project, run_dir, *LONGER)
+    pressing.join()
+    assert status == 130
+    assert "saved: the same command carries on" in capsys.readouterr().err
+    assert not (run_dir / "adapter").exists()
+    assert train(project, run_dir, *LONGER)[0] == 0
+    assert_same_weights(run_dir, uninterrupted)
+
+
+def press_ctrl_c_once_training(run_dir):
+    until((run_dir / "metrics.jsonl").exists)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_with_advice(project, tmp_path, capsys):
+    status, _ = train(project, tmp_path / "hot", "--set", "train.learning_rate={lora: 1.0e+30, classifier: 1.0e+30}")
+    assert status == 1
+    assert "the loss is no number by step" in capsys.readouterr().err
+
+
+def test_resume_none_starts_the_run_anew(killed, project):
+    before = (killed / "adapter").stat().st_mtime_ns
+    assert train(project, killed, "--resume", "none")[0] == 0
+    assert (killed / "adapter").stat().st_mtime_ns != before
+
+
+def test_a_path_without_a_checkpoint_is_refused(project, tmp_path, capsys):
+    assert train(project, tmp_path / "run", "--resume", str(tmp_path))[0] == 2
+    assert f"--resume {tmp_path}: no complete checkpoint is there" in capsys.readouterr().err
+
+
+def test_without_a_run_dir_the_newest_unfinished_run_of_the_config_carries_on(killed, project, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    config = [str(project / "pieces.yaml"), "--quick"]
+    shutil.copytree(killed, tmp_path / "runs" / "20260101-000000-pieces")
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        assert main(["run", *config]) == 0
+    assert said.getvalue().startswith("carrying on with runs/20260101-000000-pieces (--resume none starts a new run)")
+    assert [path.name for path in (tmp_path / "runs").iterdir()] == ["20260101-000000-pieces"]
 
 
 def test_a_logged_step_is_printed_once(finished):
