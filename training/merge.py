@@ -51,4 +51,4 @@ def _adjust(model: PreTrainedModel, logit_adjustment: Sequence[float]) -> None:
     if last.bias is None:
         raise ConfigError("export.logit_adjustment: this model's head has no bias to put it into, use train.class_weights")
     with torch.no_grad():
-        last.bias += torch.tensor(logit_adjustment)
+        last.bias.add_(torch.tensor(logit_adjustment))
