@@ -167,7 +167,7 @@ def _doctor(options: argparse.Namespace) -> int:
 
 
 def _runs(options: argparse.Namespace) -> int:
-    from training.compare import runs_table
+    from training.runs import runs_table
 
     print(runs_table(options.runs))
     return 0

@@ -1,4 +1,4 @@
-"""Runs side by side: what is there, and how two differ in config and in outcome."""
+"""Two runs side by side: how they differ in config and in outcome."""
 
 import base64
 import html
@@ -9,13 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from training.curves import draw_losses, save
 from training.errors import DataError
 from training.report import REPORT_JSON
 from training.runs import Run
-from training.tables import cell, markdown_table
+from training.tables import cell, decimal, markdown_table
 
 _MEASURED = (("accuracy",), ("macro_f1",), ("ece",), ("flagged", "accuracy"), ("flagged", "false_positive_rate"))
 _STYLE = "body{font:15px/1.5 system-ui,sans-serif;margin:2rem}table{border-collapse:collapse}td,th{border:1px solid #bbb;padding:.2em .6em}"
@@ -31,22 +29,6 @@ class Table:
     rows: Sequence[Row]
 
 
-def runs_table(folder: Path) -> str:
-    """Write one Markdown row for each run of a folder, the oldest first."""
-    names = ["run", "stage", "updated", "base", "steps", "loss", "validation macro-F1"]
-    return markdown_table(names, [_run_row(Run(config.parent)) for config in sorted(folder.glob("*/config.yaml"))])
-
-
-def _run_row(run: Run) -> list[str]:
-    metrics = run.metrics()
-    steps = f"{metrics[-1]['current_steps']:,}/{metrics[-1]['total_steps']:,}" if metrics else "–"
-    best = max((entry["eval_macro_f1"] for entry in metrics if "eval_macro_f1" in entry), default=None)
-    loss = next((entry["loss"] for entry in reversed(metrics) if "loss" in entry), None)
-    status = run.status()
-    base = Path(str(_config(run)["model"]["base"])).name
-    return [cell(run.id), status.get("stage", "–"), status.get("updated", "–"), cell(base), steps, _number(loss), _number(best)]
-
-
 def compare(first: Path, second: Path) -> list[Table]:
     """Give the config keys in which two runs differ, and what was measured of both.
 
@@ -59,9 +41,9 @@ def compare(first: Path, second: Path) -> list[Table]:
         if not run.config.is_file():
             raise DataError(f"{run.path} is no run: it has no config.yaml")
     names = [run.id for run in runs]
-    configs, measured = ([dict(read(run)) for run in runs] for read in (lambda run: _flat(_config(run)), _measured))
+    configs, measured = ([dict(read(run)) for run in runs] for read in (lambda run: _flat(run.keys()), _measured))
     differing = [[key, *(_text(config.get(key)) for config in configs)] for key in sorted({*configs[0], *configs[1]})]
-    rows = [[key, *(_number(values.get(key)) for values in measured), _difference(key, measured)] for key in {**measured[0], **measured[1]}]
+    rows = [[key, *(decimal(values.get(key)) for values in measured), _difference(key, measured)] for key in {**measured[0], **measured[1]}]
     return [
         Table("Config", ["key", *names], [row for row in differing if row[1] != row[2]]),
         Table("Measured", ["set and measure", *names, "difference"], rows),
@@ -89,11 +71,6 @@ def _html_table(table: Table) -> str:
     return f"<table><tr>{head}{''.join('<tr>' + ''.join(f'<td>{html.escape(value)}' for value in row) for row in table.rows)}</table>"
 
 
-def _config(run: Run) -> Mapping[str, Any]:
-    values: Mapping[str, Any] = yaml.safe_load(run.config.read_text(encoding="utf-8"))
-    return values
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in values.items():
         if isinstance(value, dict):
@@ -116,10 +93,6 @@ def _measured(run: Run) -> Iterator[tuple[str, float]]:
 
 def _difference(key: str, measured: Sequence[Mapping[str, float]]) -> str:
     return f"{measured[1][key] - measured[0][key]:+.4f}" if all(key in values for values in measured) else "–"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.4f}"
 
 
 def _text(value: object) -> str:

@@ -17,6 +17,7 @@ from tqdm import tqdm
 from semantic_service.contract.bundle import write_atomically
 from training.config import TrainConfig
 from training.errors import ConfigError
+from training.tables import cell, decimal, markdown_table
 
 PROJECT = Path(__file__).parents[1]
 RUNS = Path("runs")
@@ -113,6 +114,11 @@ class Run:
         status = {"stage": stage, "updated": datetime.now(UTC).isoformat(timespec="seconds")}
         write_atomically(self.path / "status.json", json.dumps(status) + "\n")
 
+    def keys(self) -> dict[str, Any]:
+        """Read the config as it stands on disk."""
+        values: dict[str, Any] = yaml.safe_load(self.config.read_text(encoding="utf-8"))
+        return values
+
     def status(self) -> dict[str, str]:
         """Give the stage that the run has reached, and when."""
         path = self.path / "status.json"
@@ -142,6 +148,22 @@ def _unfinished(config: str) -> Path | None:
     if found is not None:
         print(f"carrying on with {found} (--resume none starts a new run)", flush=True)
     return found
+
+
+def runs_table(folder: Path) -> str:
+    """Write one Markdown row for each run of a folder, the oldest first."""
+    names = ["run", "stage", "updated", "base", "steps", "loss", "validation macro-F1"]
+    return markdown_table(names, [_run_row(Run(config.parent)) for config in sorted(folder.glob("*/config.yaml"))])
+
+
+def _run_row(run: Run) -> list[str]:
+    metrics = run.metrics()
+    steps = f"{metrics[-1]['current_steps']:,}/{metrics[-1]['total_steps']:,}" if metrics else "–"
+    best = max((entry["eval_macro_f1"] for entry in metrics if "eval_macro_f1" in entry), default=None)
+    loss = next((entry["loss"] for entry in reversed(metrics) if "loss" in entry), None)
+    status = run.status()
+    base = Path(str(run.keys()["model"]["base"])).name
+    return [cell(run.id), status.get("stage", "–"), status.get("updated", "–"), cell(base), steps, decimal(loss), decimal(best)]
 
 
 class Progress:

@@ -30,9 +30,9 @@ def _summary(name: str, metrics: "Metrics") -> list[str]:
     flagged = metrics.flagged
     f1 = None if flagged.false_negative_rate is None else flagged.f1  # nothing to flag in the file
     rate = "–" if flagged.false_positive_rate is None else f"{flagged.false_positive_rate:.2%}"
-    numbers = [_number(value) for value in (metrics.accuracy, metrics.macro_f1, flagged.accuracy, f1)]
-    calibration = f"{_number(metrics.ece_before_calibration)} -> {_number(metrics.ece)}"
-    return [cell(name), f"{metrics.rows:,}", *numbers, rate, _number(flagged.auc), calibration]
+    numbers = [decimal(value) for value in (metrics.accuracy, metrics.macro_f1, flagged.accuracy, f1)]
+    calibration = f"{decimal(metrics.ece_before_calibration)} -> {decimal(metrics.ece)}"
+    return [cell(name), f"{metrics.rows:,}", *numbers, rate, decimal(flagged.auc), calibration]
 
 
 def class_table(metrics: "Metrics") -> str:
@@ -40,11 +40,11 @@ def class_table(metrics: "Metrics") -> str:
     rows = []
     for name, values in metrics.labels.items():
         recall, f1 = (values.recall, values.f1) if values.support else (None, None)
-        rows.append([name, f"{values.support:,}", *map(_number, (values.precision, recall, f1, values.auc))])
+        rows.append([name, f"{values.support:,}", *map(decimal, (values.precision, recall, f1, values.auc))])
     flagged = metrics.flagged
     recall, f1 = (None, None) if flagged.false_negative_rate is None else (flagged.recall, flagged.f1)
     support = metrics.rows - metrics.labels[Label.COMPLIANT.english].support
-    rows.append(["flagged", f"{support:,}", *map(_number, (flagged.precision, recall, f1, flagged.auc))])
+    rows.append(["flagged", f"{support:,}", *map(decimal, (flagged.precision, recall, f1, flagged.auc))])
     return markdown_table(["label", "rows", "precision", "recall", "F1", "AUC"], rows)
 
 
@@ -54,7 +54,8 @@ def confusion_table(metrics: "Metrics") -> str:
     return markdown_table(["truth \\ answer", *LABEL_NAMES], rows)
 
 
-def _number(value: float | None) -> str:
+def decimal(value: float | None) -> str:
+    """Write a share with four decimals, a dash where there is none."""
     return "–" if value is None else f"{value:.4f}"
 
 
