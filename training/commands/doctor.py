@@ -1,0 +1,27 @@
+"""`doctor`: check data files before training."""
+
+import argparse
+import json
+from pathlib import Path
+
+from training.commands.options import Commands, add_columns, columns
+
+
+def add(commands: "Commands[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    doctor = commands.add_parser(
+        "doctor", help="check data files", description="Count, and find empty, duplicate, conflicting and leaking rows."
+    )
+    doctor.add_argument("files", type=Path, nargs="+", metavar="FILE", help="labelled JSONL, CSV or TSV")
+    doctor.add_argument("--strict", action="store_true", help="exit 1 if there is any problem")
+    doctor.add_argument("--json", action="store_true", help="print JSON")
+    add_columns(doctor)
+    doctor.set_defaults(command=_doctor)
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from training.doctor import examine, to_markdown
+
+    diagnosis = examine(options.files, columns(options))
+    print(json.dumps(diagnosis.as_dict(), ensure_ascii=False, indent=2) if options.json else to_markdown(diagnosis))
+    return 1 if options.strict and diagnosis.problems else 0
