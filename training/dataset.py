@@ -2,8 +2,8 @@
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,10 +30,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the file calls the text and the label."""
+    """What the file calls the text, the label, and, beside our own names for them, the labels."""
 
     text: str = "text"
     label: str = "label"
+    label_names: Mapping[str, Label] = field(default_factory=dict)
 
 
 def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[Example]:
@@ -52,7 +53,8 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
         text, label = text_and_label(row, columns)
-        example = Example(normalise(text).text, Label.parse(label), str(path), line)
+        named = columns.label_names.get(str(label))
+        example = Example(normalise(text).text, Label.parse(label) if named is None else named, str(path), line)
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
     if not example.text:

@@ -15,9 +15,10 @@ from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_base import FILLER, POSITIONS, SIGNS, rows, unigram, word_piece, write_base
 from training.config import LoraConfig
 from training.errors import ParityError, VocabularyError
-from training.export import PARITY_TOLERANCE, check_parity, export
+from training.export import check_parity, export
 from training.finetune import HEAD_MODULES, add_lora, load_base
 from training.merge import merge
+from training.parity import PARITY_TOLERANCE
 from training.quantise import METHODS, quantise
 from training.vocabulary import shrink_vocabulary
 
