@@ -26,18 +26,24 @@ def given(monkeypatch):
 def test_with_nothing_set_the_embedded_model_is_served_on_loopback(given):
     settings = given()
     assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, EMBEDDED_MODEL)
+    assert (settings.signed_by, settings.shadow_model, settings.shadow_share) == (None, None, 0.1)
     assert (settings.policy, settings.uncertain_max, settings.threads, settings.queue) == (None, 0.6, 0, 2048)
 
 
 def test_every_setting_is_read(given):
     values = {"HOST": "0.0.0.0", "PORT": "9000", "MODEL": "models/1", "MODELS": "models", "POLICY": "policy.toml", "UNCERTAIN_MAX": "0.7"}
+    values |= {"SIGNED_BY": "key.pem", "SHADOW_MODEL": "models/2", "SHADOW_SHARE": "0.5", "SHADOW_FILE": "seen.jsonl"}
     settings = given(**values, WORKERS="2", THREADS="3", QUEUE="5", LOG_LEVEL="debug")
     assert settings == Settings.model_construct(
         host="0.0.0.0",
         port=9000,
         model=Path("models/1"),
         models=Path("models"),
+        signed_by=Path("key.pem"),
         policy=Path("policy.toml"),
+        shadow_model=Path("models/2"),
+        shadow_share=0.5,
+        shadow_file=Path("seen.jsonl"),
         uncertain_max=0.7,
         workers=2,
         threads=3,
@@ -74,6 +80,8 @@ def test_a_variable_nothing_is_near_to_is_refused_too(given):
         ("PORT", "-1", "0"),
         ("UNCERTAIN_MAX", "1.1", "1"),
         ("UNCERTAIN_MAX", "nan", ""),
+        ("SHADOW_SHARE", "10", "1"),
+        ("SHADOW_SHARE", "nan", ""),
         ("THREADS", "-1", "0"),
         ("THREADS", "1025", "1024"),
         ("QUEUE", "0", "1"),

@@ -18,6 +18,7 @@ from training.package import Product, package
 from training.precision import Candidate, choose
 from training.report import Report, write_report
 from training.runs import Run, git_revision
+from training.sign import SigningKey
 from training.vocabulary import shrink_vocabulary
 
 PARITY_TEXTS = 64
@@ -96,8 +97,11 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
         LossError: the loss became NaN.
         InterruptedRunError: told to stop; the same command carries on.
         ParityError: the ONNX graph does not compute what torch does.
+        SigningError: the signing key can't be used.
 
     """
+    key = config.export.signing_key
+    sign = None if key is None else SigningKey(key).sign  # a bad key is said before hours of training
     sets = read_sets(config)
     _say_sets(sets)
     data_digest = digest([*sets.train, *sets.validation])
@@ -116,7 +120,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
     rows = Counter(example.file for example in sets.train)
     metrics = {name: values for name, (_, values) in measured.items()}
-    bundle = package(config, run, Product(chosen, metrics, data_digest, rows))
+    bundle = package(config, run, Product(chosen, metrics, data_digest, rows), sign)
     run.set_status("finished")
     return bundle
 
