@@ -18,8 +18,8 @@ class Pair:
 
 def write_pair(folder, name="signing", key=None):
     """Write a pair of keys as openssl does; of P-256 unless a key is given."""
-    from cryptography.hazmat.primitives import serialization
-    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - comes with the signing extra
+    from cryptography.hazmat.primitives.asymmetric import ec  # noqa: PLC0415
 
     key = key or ec.generate_private_key(ec.SECP256R1())
     pair = Pair(folder / f"{name}.pem", folder / f"{name}.pub.pem")
