@@ -1,9 +1,12 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from semantic_service.settings import EMBEDDED_MODEL, Settings, SettingsError
+
+EXAMPLE = Path(__file__).parents[1] / "deploy" / "env.example"
 
 
 @pytest.fixture(autouse=True)
@@ -105,3 +108,10 @@ def test_variables_of_others_are_left_alone(given, monkeypatch):
     monkeypatch.setenv("MODERATOR_PORT", "9000")
     monkeypatch.setenv("PORT", "9000")
     assert given().port == 8000
+
+
+def test_the_example_names_every_setting_and_gives_its_default(given):
+    example = EXAMPLE.read_text(encoding="utf-8")
+    assert {name.lower() for name in re.findall(r"^#?MODERATION_(\w+)=", example, re.MULTILINE)} == set(Settings.model_fields)
+    defaults = dict(re.findall(r"^MODERATION_(\w+)=(.*)$", example, re.MULTILINE))
+    assert given(**defaults) == Settings.model_construct()

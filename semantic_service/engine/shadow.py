@@ -19,7 +19,7 @@ from semantic_service.engine.review_file import ReviewFile
 from semantic_service.engine.workers import QueueFullError, Workers
 
 MAX_WAITING = 256  # sampled texts; what comes on top is dropped
-IDLE_POLL_S = 0.01
+PAUSE_S = 0.01  # before a comparison, so that the answer is out, and between looks whether live texts wait
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ class Shadow:
         self._workers.close()
 
     def _run(self, answered: Answered) -> None:
-        while not self._live.is_idle and not self._stopping.wait(IDLE_POLL_S):
+        while not self._stopping.wait(PAUSE_S) and not self._live.is_idle:
             pass
         if self._stopping.is_set():
             self._count(Comparison.DROPPED)

@@ -1,5 +1,6 @@
 """One thread a core, oldest work first, and a bound on what may wait."""
 
+import contextlib
 import os
 import sys
 import threading
@@ -72,7 +73,9 @@ class Workers:
 
 
 def _give_way() -> None:
-    if sys.platform == "linux":  # elsewhere a priority belongs to the whole process
+    if sys.platform != "linux":  # elsewhere a priority belongs to the whole process
+        return
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
