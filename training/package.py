@@ -1,10 +1,9 @@
 """Make a bundle of a measured model: card, self-check, manifest."""
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
 from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
 from semantic_service.contract.text import normalise
@@ -13,6 +12,7 @@ from training.config import TrainConfig
 from training.evaluate import Metrics
 from training.precision import Candidate
 from training.runs import Run, git_revision
+from training.sign import signer
 
 # Scored again each time the bundle is loaded: short and long, plain and disguised, in and out of the model's language.
 SELF_CHECK_TEXTS = (
@@ -35,8 +35,8 @@ class Product:
     training_rows: Mapping[str, int]  # by file
 
 
-def package(config: TrainConfig, run: Run, product: Product, sign: Callable[[Path], None] | None) -> Bundle:
-    """Seal the bundle `run.bundle`, signed if `sign` is given; its version is the run's id."""
+def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
+    """Seal the bundle `run.bundle`, signed if the config names a key; its version is the run's id."""
     chosen = product.chosen
     staging = run.bundle.with_name("bundle.partial")
     shutil.rmtree(staging, ignore_errors=True)
@@ -57,7 +57,7 @@ def package(config: TrainConfig, run: Run, product: Product, sign: Callable[[Pat
         self_check=_self_check(config, chosen),
         sha256={},
     )
-    return seal(staging, manifest, run.bundle, sign)
+    return seal(staging, manifest, run.bundle, signer(config))
 
 
 def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:

@@ -18,7 +18,7 @@ from training.package import Product, package
 from training.precision import Candidate, choose
 from training.report import Report, write_report
 from training.runs import Run, git_revision
-from training.sign import SigningKey
+from training.sign import signer
 from training.vocabulary import shrink_vocabulary
 
 PARITY_TEXTS = 64
@@ -100,8 +100,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
         SigningError: the signing key can't be used.
 
     """
-    key = config.export.signing_key
-    sign = None if key is None else SigningKey(key).sign  # a bad key is said before hours of training
+    signer(config)  # a key that can't sign is said before hours of training
     sets = read_sets(config)
     _say_sets(sets)
     data_digest = digest([*sets.train, *sets.validation])
@@ -120,7 +119,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
     rows = Counter(example.file for example in sets.train)
     metrics = {name: values for name, (_, values) in measured.items()}
-    bundle = package(config, run, Product(chosen, metrics, data_digest, rows), sign)
+    bundle = package(config, run, Product(chosen, metrics, data_digest, rows))
     run.set_status("finished")
     return bundle
 

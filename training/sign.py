@@ -1,11 +1,25 @@
 """Sign a bundle's manifest, and with it every file that the manifest holds the digest of."""
 
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from semantic_service.contract.bundle import MANIFEST_FILE, SIGNATURE_FILE, write_atomically
 from semantic_service.engine.signature import signing_library
+from training.config import TrainConfig
 from training.errors import SigningError
+
+
+def signer(config: TrainConfig) -> Callable[[Path], None] | None:
+    """Give what signs the bundles of a config; None: it names no key.
+
+    Raises:
+        SigningLibraryError: nothing can be signed here.
+        SigningError: the key can't be used.
+
+    """
+    key = config.export.signing_key
+    return None if key is None else SigningKey(key).sign
 
 
 class SigningKey:

@@ -108,8 +108,8 @@ class Shadow:
         except Exception as error:  # noqa: BLE001 - the shadow's door: whatever fails here is nobody's answer
             self._say(error)
             comparison = Comparison.ERROR
-        else:
-            self._failure = ""
+        if comparison is Comparison.DISAGREE:
+            self._failure = ""  # model and file work again
         self._count(comparison)
 
     def _compare(self, answered: Answered) -> Comparison:

@@ -170,9 +170,9 @@ def test_closing_drops_what_waits(start, moderator):
 
 def test_a_file_that_can_not_be_written_is_counted_and_said_once(start, moderator, tmp_path, caplog):
     counted = start(file=ReviewFile(tmp_path))
-    for _ in range(3):
-        counted.offer(moderator.judge(DISPUTED), DISPUTED)
-    counted.come(*[Comparison.ERROR] * 3)
+    for text in (DISPUTED, AGREED, DISPUTED):
+        counted.offer(moderator.judge(text), text)
+    counted.come(Comparison.ERROR, Comparison.AGREE, Comparison.ERROR)
     assert caplog.text.count("a shadow comparison failed") == 1
     assert f"{tmp_path}: Is a directory" in caplog.text
     assert DISPUTED not in caplog.text
