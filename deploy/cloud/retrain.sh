@@ -2,15 +2,10 @@
 # Train on a rented machine and bring the bundle home; `retrain.sh --help` says how. machine.sh is its half over there.
 set -euo pipefail
 ((BASH_VERSINFO[0] >= 5)) || { echo "retrain: needs bash 5 (Linux, or WSL on Windows)" >&2 && exit 2; }
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "${BASH_SOURCE[0]}")/conf.sh"
 
 readonly STATUS_UNREACHABLE=255 # ssh's own
-readonly LONGEST_PAUSE_S=60     # between two tries to connect again
-readonly REQUIRED="HOST RUN CONFIG"
-readonly ONCE="HOST PORT USER KEY REMOTE_DIR REMOTE_PYTHON PYTHON RUN CONFIG STOP STOP_COMMAND PATIENCE_S"
-readonly REPEATED="SSH_OPTION REMOTE_ENV SET DATA"
-declare -A conf=([PORT]=22 [USER]=root [REMOTE_DIR]=moderation-retrain [PYTHON]=python3.11 [PATIENCE_S]=3600)
-declare -A given=()
-declare -a SSH_OPTION=() REMOTE_ENV=() SET=() DATA=()
 is_home=no
 was_interrupted=no
 
@@ -20,7 +15,6 @@ usage: deploy/cloud/retrain.sh CONF [COMMAND]
 
 Trains on a rented machine and brings the bundle home: checks the machine, uploads the code and the data that the training config
 names, builds the environment, trains, follows the log, downloads the run, verifies the bundle, and switches the machine off.
-
 The same command again carries on: it follows a training that still runs, resumes one that was cut off, and downloads one that is done.
 Ctrl-C leaves the training running over there.
 
@@ -33,11 +27,10 @@ commands
 example
   cp deploy/cloud/retrain.example.conf a10.conf     # then fill in host, key and training config
   deploy/cloud/retrain.sh a10.conf status           # is the machine fit?
-  deploy/cloud/retrain.sh a10.conf                  # the last line printed is the bundle's path: runs/RUN/bundle
+  deploy/cloud/retrain.sh a10.conf                  # prints the bundle's path: runs/RUN/bundle
 
 exit status: 0 done; 1 the bundle is not what was trained, or the machine could not be switched off; 2 wrong use or an unfit machine;
-130 interrupted; 255 no connection; else that of the training.
-docs/rented-gpu.md goes from renting the machine to switching it off.
+130 interrupted; 255 no connection; else that of the training. docs/rented-gpu.md goes from renting the machine to switching it off.
 HELP
 }
 
@@ -55,58 +48,19 @@ main() {
     check_conf "$1"
     cd "$(dirname "${BASH_SOURCE[0]}")/../.."
     set_places
-    trap 'was_interrupted=yes; exit 130' INT TERM
+    trap 'was_interrupted=yes; exit 130' HUP INT TERM # the terminal was closed, Ctrl-C, kill
     case ${2:-start} in
-        start) trap finish EXIT ;;
+        start)
+            shown=$(mktemp) # what has been shown of the log
+            trap finish EXIT
+            ;;
         status | log | stop) greet ;;
         *) fail 2 "unknown command $2: it is one of start, status, log, stop" ;;
     esac
     "${2:-start}"
 }
 
-# --- The conf file -------------------------------------------------------------------------------------------------------------------
-
-read_conf() { # FILE: KEY=value lines are parsed, never run
-    local line number=0
-    [[ -r $1 ]] || fail 2 "$1: can't be read; deploy/cloud/retrain.example.conf is one to copy"
-    while IFS= read -r line || [[ -n $line ]]; do
-        number=$((number + 1))
-        line=${line%$'\r'}
-        [[ $line =~ ^[[:space:]]*(#|$) ]] || read_key "$1:$number" "$line"
-    done <"$1"
-}
-
-read_key() { # PLACE LINE
-    [[ $2 =~ ^[[:space:]]*([A-Za-z_]+)[[:space:]]*=[[:space:]]*(.*[^[:space:]]|)[[:space:]]*$ ]] || fail 2 "$1: write KEY=value"
-    local key=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
-    if [[ " $REPEATED " == *" $key "* ]]; then
-        local -n values=$key
-        values+=("$value")
-        return
-    fi
-    [[ " $ONCE " == *" $key "* ]] || fail 2 "$1: unknown key $key; the keys are $ONCE, and any number of times $REPEATED"
-    [[ -z ${given[$key]:-} ]] || fail 2 "$1: $key stands twice"
-    given[$key]=yes
-    conf[$key]=$value
-}
-
-check_conf() { # FILE
-    local key
-    for key in $REQUIRED; do [[ -n ${conf[$key]:-} ]] || fail 2 "$1: $key is missing"; done
-    check_value "$1" PORT '^[0-9]+$' "a number"
-    check_value "$1" PATIENCE_S '^[0-9]+$' "a number of seconds"
-    check_value "$1" RUN '^[A-Za-z0-9][A-Za-z0-9._-]*$' "letters, digits and . _ - only"
-    check_value "$1" REMOTE_DIR '^[A-Za-z0-9._/-]+$' "letters, digits and . _ - / only; without a leading / it is below the user's home"
-    conf[STOP]=${conf[STOP]:-$([[ -n ${conf[STOP_COMMAND]:-} ]] && echo success || echo never)}
-    check_value "$1" STOP '^(success|always|never)$' "success, always or never"
-    [[ ${conf[STOP]} == never || -n ${conf[STOP_COMMAND]:-} ]] || fail 2 "$1: STOP=${conf[STOP]} needs a STOP_COMMAND"
-}
-
-check_value() { # FILE KEY PATTERN MEANING
-    [[ ${conf[$2]} =~ $3 ]] || fail 2 "$1: $2 is ${conf[$2]}, it must be $4"
-}
-
-set_places() {
+set_places() { # from the conf
     project=$(pwd -P)
     [[ -f ${conf[CONFIG]} && ${conf[CONFIG]} != /* ]] || fail 2 "CONFIG=${conf[CONFIG]}: no such file, seen from $project"
     run=runs/${conf[RUN]}
@@ -138,10 +92,9 @@ on_machine() { # COMMAND ARGUMENT...: run a part of machine.sh
 }
 
 copy() { # rsync's arguments
-    local progress=() remote_shell
+    local progress=()
     if [[ -t 2 ]]; then progress=(--info=progress2); fi
-    remote_shell=$(printf '%q ' "${ssh_command[@]}")
-    rsync -rtpz --partial --protect-args --timeout=120 "${progress[@]}" --rsh="$remote_shell" "$@"
+    rsync -rtpz --partial --protect-args --timeout=120 "${progress[@]}" --rsh="${ssh_command[*]@Q}" "$@"
 }
 
 persistently() { # A STEP...: again, with growing pauses, as long as it is the connection that fails
@@ -154,7 +107,7 @@ persistently() { # A STEP...: again, with growing pauses, as long as it is the c
         ((SECONDS - since < conf[PATIENCE_S])) || fail "$STATUS_UNREACHABLE" "no connection for ${conf[PATIENCE_S]} s; the same command carries on"
         say "the connection is lost; trying again in $pause_s s (training goes on without it)"
         sleep "$pause_s"
-        pause_s=$((pause_s * 2 < LONGEST_PAUSE_S ? pause_s * 2 : LONGEST_PAUSE_S))
+        pause_s=$((pause_s < 30 ? pause_s * 2 : 60))
     done
 }
 
@@ -165,13 +118,10 @@ is_connection_lost() { # STATUS: of ssh, or of rsync: socket, stream, timeout
 # --- The journey ---------------------------------------------------------------------------------------------------------------------
 
 start() {
-    shown=$(mktemp) # what has been shown of the log
     if [[ -e $run ]]; then
-        verify "$run/bundle" || fail 2 "$run is here already, without a good bundle: choose another RUN"
-        say "the bundle is here already"
+        verify "$run/bundle" || fail 2 "$run is here, but without a good bundle: choose another RUN"
     else
         greet
-        persistently on_machine check
         train
         fetch
     fi
@@ -187,39 +137,40 @@ train() {
         "ended 0") say "it has finished" ;;
         *)
             prepare
-            launch
+            state=running
             ;;
     esac
-    while true; do
+    until [[ $state == ended* ]]; do
         persistently follow
         state=$(persistently on_machine state)
-        [[ $state == rebooted ]] || break
-        say "the machine was restarted: resuming from the newest checkpoint"
-        launch
+        if [[ $state == rebooted ]]; then say "the machine was restarted: resuming from the newest checkpoint" && launch; fi
     done
     [[ $state == "ended 0" ]] || fail "${state#ended }" "the training ended with status ${state#ended }, its last lines say why; \
 mend that, and the same command carries on"
 }
 
 prepare() {
+    persistently on_machine check >&2
     say "uploading the code"
     persistently upload_code
     say "building the environment (some 6 GB the first time)"
     persistently on_machine environment
     say "uploading the data"
     upload_data
+    launch
 }
 
 launch() { persistently on_machine start "${conf[CONFIG]}" "${overrides[@]}"; }
 
-upload_code() { # what git tracks, as it stands here; what git tracked at the last upload and no more is removed
-    git ls-files -z | LC_ALL=C sort -z | on_machine receive_code "$(git rev-parse HEAD)" &&
-        present_code | copy --from0 --files-from=- "$project/" "$machine:$files$project/"
+upload_code() { # and remove what an earlier upload brought and is here no more
+    code_files | on_machine receive_code "$(git rev-parse HEAD)" &&
+        code_files | copy --from0 --files-from=- "$project/" "$machine:$files$project/"
 }
 
-present_code() {
-    printf '%s\0' "${conf[CONFIG]}"
-    git ls-files -z | while IFS= read -r -d '' file; do [[ ! -e $file ]] || printf '%s\0' "$file"; done
+code_files() { # what git tracks, as it stands here, and the training config
+    { git ls-files -z && printf '%s\0' "${conf[CONFIG]}"; } | while IFS= read -r -d '' file; do
+        [[ ! -e $file ]] || printf '%s\0' "$file"
+    done | LC_ALL=C sort -zu
 }
 
 upload_data() { # DATA, and what the training config names; the machine reads the config, for here may be no environment
@@ -243,7 +194,7 @@ send() { # PATH...: to the same places below $files
 }
 
 follow() { # show the log, from where the last connection broke off, until the training ends
-    on_machine follow "$(wc -c <"$shown")" | tee -a "$shown"
+    on_machine follow "$(wc -c <"$shown")" | tee -a "$shown" >&2
 }
 
 fetch() {
@@ -253,7 +204,7 @@ fetch() {
     persistently copy --checksum --exclude={/checkpoints,/best,/onnx} "$machine:$files$project/$run/" "$partial/"
     verify "$partial/bundle" || fail 1 "the bundle on the machine is broken, too: choose another RUN to train it again"
     persistently copy "$machine:${conf[REMOTE_DIR]}/state/${conf[RUN]}/log" "$partial/machine.log"
-    mv "$partial" "$run"
+    mv -T "$partial" "$run"
 }
 
 verify() { # BUNDLE
@@ -275,7 +226,7 @@ PYTHON
 
 finish() {
     local status=$?
-    rm -f "${shown:-}"
+    rm -f "$shown"
     if [[ $was_interrupted == yes ]]; then
         say "interrupted; a training goes on over there, the machine stays on, and the same command follows it"
     elif [[ ${conf[STOP]} == always || (${conf[STOP]} == success && $is_home == yes) ]]; then
