@@ -5,7 +5,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,114 +13,13 @@ import yaml
 
 from semantic_service.contract.bundle import Bundle
 from tests.deadline import PATIENCE_S, until
+from tests.deploy.rented import RUN, WHOLE_RUN_S, Rented, commit_all, head, trainings_killed_in_the_end
 from tests.served import LOOPBACK, free_port, killed_in_the_end
 
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]  # the first test of a fixture waits for a whole run
 SSHD = shutil.which("sshd", path="/usr/sbin:/usr/bin:/usr/local/sbin")
 PROJECT = Path(__file__).parents[2]
-SCRIPT = PROJECT / "deploy" / "cloud" / "retrain.sh"
 CODE = ("deploy/cloud", "requirements", "semantic_service", "training")  # all that training needs
-WHOLE_RUN_S = 120.0  # on a busy machine
-RUN = "20260102-tiny"
-
-
-def retrain_is_told(*arguments, cwd=PROJECT):
-    done = subprocess.run([SCRIPT, *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-    return done.returncode, done.stdout, done.stderr
-
-
-class TestConf:
-    """What is wrong with the conf file is said before anything is connected to."""
-
-    LEAST = "HOST=127.0.0.1\nRUN=a\nCONFIG=training/configs/base.yaml\n"
-
-    @pytest.mark.parametrize(
-        ("text", "reason"),
-        [
-            (LEAST + "HOTS=a\n", ":4: unknown key HOTS; the keys are HOST PORT "),
-            (LEAST + "HOST=b\n", ":4: HOST stands twice"),
-            (LEAST + "just words\n", ":4: write KEY=value"),
-            ("HOST=a\nRUN=a\n", ": CONFIG is missing"),
-            (LEAST + "PORT=ssh\n", ": PORT is ssh, it must be a number"),
-            (LEAST + "STOP=sometimes\nSTOP_COMMAND=true\n", ": STOP is sometimes, it must be success, always or never"),
-            (LEAST + "STOP=always\n", ": STOP=always needs a STOP_COMMAND"),
-            (LEAST.replace("RUN=a", "RUN=../a"), ": RUN is ../a, it must be letters"),
-            (LEAST + "REMOTE_ENV=rm\n", ": REMOTE_ENV is rm, it must be NAME=value"),
-            (LEAST + "REMOTE_DIR=a b\n", ": REMOTE_DIR is a b, it must be letters"),
-            (LEAST.replace("base.yaml", "bass.yaml"), "CONFIG=training/configs/bass.yaml: no such file, seen from "),
-        ],
-    )
-    def test_a_mistake_is_refused_by_its_place(self, text, reason, tmp_path):
-        conf = tmp_path / "my.conf"
-        conf.write_text(text, encoding="utf-8")
-        status, out, said = retrain_is_told(conf)
-        assert (status, out) == (2, "")
-        assert reason in said
-        assert said.count("\n") == 1
-
-    def test_a_value_is_never_run(self, tmp_path):
-        conf = tmp_path / "my.conf"
-        conf.write_text(f"HOST=$(touch {tmp_path}/was-run)\nRUN=`touch {tmp_path}/was-run`\n", encoding="utf-8")
-        assert retrain_is_told(conf)[0] == 2
-        assert not (tmp_path / "was-run").exists()
-
-    def test_the_example_is_a_good_one(self):
-        status, _, said = retrain_is_told("deploy/cloud/retrain.example.conf", "no-such-command")
-        assert (status, said) == (2, "retrain: unknown command no-such-command: it is one of start, status, log, stop\n")
-
-    def test_help_teaches(self):
-        status, out, _ = retrain_is_told("--help")
-        assert status == 0
-        assert "deploy/cloud/retrain.sh a10.conf status" in out
-
-
-@dataclass(frozen=True)
-class Rented:
-    """A machine behind sshd, and the conf that leads to it."""
-
-    sshd: subprocess.Popen
-    folder: Path  # REMOTE_DIR
-    conf: dict[str, str]
-    project: Path
-
-    def write_conf(self, path, **changes):
-        conf = self.conf | changes
-        path.write_text("".join(f"{key.rstrip('_')}={value}\n" for key, value in conf.items()), encoding="utf-8")
-        return path
-
-    def retrain(self, *arguments):
-        script = self.project / "deploy" / "cloud" / "retrain.sh"
-        done = subprocess.run([script, *arguments], capture_output=True, text=True, check=False, timeout=WHOLE_RUN_S)
-        return done.returncode, done.stdout, done.stderr
-
-    @contextmanager
-    def retraining(self, conf, log):
-        """Start it as a terminal would: a process group of its own, which Ctrl-C reaches."""
-        with log.open("wb") as said:
-            command = [self.project / "deploy" / "cloud" / "retrain.sh", conf]
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
-        with killed_in_the_end(process):
-            yield process
-
-    def state(self, run=RUN):
-        return self.folder / "state" / run
-
-    def run(self, run=RUN):
-        return Path(f"{self.folder}/files{self.project}/runs/{run}")
-
-    def connections(self):
-        return [int(pid) for pid in Path(f"/proc/{self.sshd.pid}/task/{self.sshd.pid}/children").read_text("utf-8").split()]
-
-    def drop_connections(self):
-        dropped = self.connections()
-        for pid in dropped:
-            os.kill(pid, signal.SIGKILL)
-        return dropped
-
-
-def commit_all(project):
-    git = ("git", "-C", project, "-c", "user.name=a", "-c", "user.email=a@example.org")
-    subprocess.run([*git, "add", "--all"], check=True)
-    subprocess.run([*git, "commit", "--quiet", "--message", "As it stands"], check=True)
 
 
 @pytest.fixture(scope="module")
@@ -147,17 +45,6 @@ def home(tmp_path_factory):
     commit_all(folder / "project")
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / "key"], check=True)
     return folder
-
-
-@contextmanager
-def trainings_killed_in_the_end(folder):
-    """Let no training outlive a test that failed."""
-    try:
-        yield
-    finally:
-        for lock in folder.glob("state/*/lock"):
-            if subprocess.run(["flock", "--nonblock", lock, "true"], check=False).returncode:
-                os.killpg(int((lock.parent / "pid").read_text("utf-8")), signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")
@@ -195,7 +82,7 @@ def rented(home, tmp_path_factory):
             "REMOTE_DIR": folder / "retrain",
             "REMOTE_PYTHON": sys.executable,
             "REMOTE_ENV": "OMP_NUM_THREADS=1",
-            "PATIENCE_S": "20",
+            "PATIENCE_S": "60",
             "RUN": RUN,
             "CONFIG": "training/configs/tiny.yaml",
             "STOP_COMMAND": f": secret-key; touch {home}/stopped",
@@ -205,8 +92,9 @@ def rented(home, tmp_path_factory):
 
 @dataclass(frozen=True)
 class Journey:
-    """What two calls of the script said, and how they ended."""
+    """What two calls of the script said, how they ended, and the revision that they trained with."""
 
+    revision: str
     first: str
     first_status: int
     was_stopped_by_the_first: bool
@@ -217,7 +105,7 @@ class Journey:
 @pytest.fixture(scope="module")
 def journey(home, rented):
     """Start; drop the connection; press Ctrl-C; give the same command again; restart the machine; see it end."""
-    conf, stopped = rented.write_conf(home / "journey.conf"), home / "stopped"
+    conf, stopped, revision = rented.write_conf(home / "journey.conf"), home / "stopped", head(rented.project)
     logs = [home / "first.log", home / "second.log"]
     with rented.retraining(conf, logs[0]) as first:
         until(lambda: (rented.run() / "checkpoints" / "checkpoint-4" / "trainer_state.json").exists() or first.poll(), WHOLE_RUN_S)
@@ -235,56 +123,66 @@ def journey(home, rented):
         (rented.state() / "boot").write_text("an earlier one\n", encoding="utf-8")
         os.killpg(group, signal.SIGKILL)
         second_status = second.wait(WHOLE_RUN_S)
-    return Journey(logs[0].read_text("utf-8"), first_status, was_stopped, logs[1].read_text("utf-8"), second_status)
+    return Journey(revision, logs[0].read_text("utf-8"), first_status, was_stopped, logs[1].read_text("utf-8"), second_status)
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-class TestJourney:
-    def test_it_ends_with_a_verified_bundle_at_home(self, journey, rented):
-        assert journey.second_status == 0, journey.second
-        bundle = Bundle.read(rented.project / "runs" / RUN / "bundle")
-        assert bundle.manifest.model_version == RUN
-        assert f"every digest of {RUN} is right\nruns/{RUN}/bundle\n" in journey.second
+def test_it_ends_with_a_verified_bundle_at_home(journey, rented):
+    assert journey.second_status == 0, journey.second
+    bundle = Bundle.read(rented.project / "runs" / RUN / "bundle")
+    assert bundle.manifest.model_version == RUN
+    assert f"every digest of {RUN} is right\nruns/{RUN}/bundle\n" in journey.second
 
-    def test_the_run_comes_without_its_checkpoints_but_with_what_was_said(self, journey, rented):
-        run = rented.project / "runs" / RUN
-        assert {path.name for path in run.iterdir()} >= {"adapter", "bundle", "config.yaml", "machine.log", "metrics.jsonl", "report"}
-        assert not any((run / name).exists() for name in ("checkpoints", "best", "onnx"))
-        assert "step 4/" in (run / "machine.log").read_text("utf-8")
 
-    def test_a_dropped_connection_is_made_again_and_nothing_is_shown_twice(self, journey):
-        after = journey.first.partition("the connection is lost; trying again in 1 s (training goes on without it)")[2]
-        assert "interrupted; a training goes on over there" in after
-        assert journey.first.count("step 4/") == 1
+def test_the_run_comes_without_its_checkpoints_but_with_what_was_said(journey, rented):
+    run = rented.project / "runs" / RUN
+    assert {path.name for path in run.iterdir()} >= {"adapter", "bundle", "config.yaml", "machine.log", "metrics.jsonl", "report"}
+    assert not any((run / name).exists() for name in ("checkpoints", "best", "onnx"))
+    assert "step 4/" in (run / "machine.log").read_text("utf-8")
 
-    def test_ctrl_c_leaves_training_and_machine_as_they_are(self, journey):
-        assert journey.first_status == 130
-        assert not journey.was_stopped_by_the_first
 
-    def test_the_same_command_follows_what_trains_instead_of_starting_a_second(self, journey):
-        assert "uploading" not in journey.second
+def test_a_dropped_connection_is_made_again_and_nothing_is_shown_twice(journey):
+    after = journey.first.partition("the connection is lost; trying again in 1 s (training goes on without it)")[2]
+    assert "interrupted; a training goes on over there" in after
+    assert journey.first.count("step 4/") == 1
 
-    def test_a_machine_that_was_restarted_resumes_from_its_checkpoint(self, journey):
-        assert "the machine was restarted: resuming from the newest checkpoint" in journey.second
-        assert journey.second.count("| encoder |") == 2  # it began twice
-        assert journey.second.count("step 2/") == 1
 
-    def test_the_machine_is_switched_off_without_showing_how(self, journey, home):
-        assert (home / "stopped").exists()
-        assert "running STOP_COMMAND" in journey.second
-        assert "secret-key" not in journey.first + journey.second
+def test_ctrl_c_leaves_training_and_machine_as_they_are(journey):
+    assert journey.first_status == 130
+    assert not journey.was_stopped_by_the_first
 
-    def test_the_bundle_names_the_revision_that_trained_it(self, journey, rented):
-        head = subprocess.run(["git", "-C", rented.project, "rev-parse", "HEAD"], capture_output=True, text=True, check=True)
-        assert Bundle.read(rented.project / "runs" / RUN / "bundle").manifest.git_revision == head.stdout.strip()
 
-    def test_the_same_command_after_the_end_only_verifies(self, journey, rented, home):
-        (home / "stopped").unlink(missing_ok=True)
-        status, out, said = rented.retrain(home / "journey.conf")
-        assert (status, out) == (0, f"runs/{RUN}/bundle\n")
-        assert said.startswith(f"retrain: every digest of {RUN} is right\n")
-        assert (home / "stopped").exists()
+def test_the_same_command_follows_what_trains_instead_of_starting_a_second(journey):
+    assert "uploading" not in journey.second
+
+
+def test_a_machine_that_was_restarted_resumes_from_its_checkpoint(journey):
+    assert "the machine was restarted: resuming from the newest checkpoint" in journey.second
+    assert journey.second.count("| encoder |") == 2  # it began twice
+    assert journey.second.count("step 2/") == 1
+
+
+def test_the_machine_is_switched_off_without_showing_how(journey, home):
+    assert (home / "stopped").exists()
+    assert "running STOP_COMMAND" in journey.second
+    assert "secret-key" not in journey.first + journey.second
+
+
+def test_the_bundle_names_the_revision_that_trained_it(journey, rented):
+    assert Bundle.read(rented.project / "runs" / RUN / "bundle").manifest.git_revision == journey.revision
+
+
+def test_the_same_command_after_the_end_only_verifies(journey, rented, home):
+    (home / "stopped").unlink(missing_ok=True)
+    status, out, said = rented.retrain(home / "journey.conf")
+    assert (status, out) == (0, f"runs/{RUN}/bundle\n")
+    assert said.startswith(f"retrain: every digest of {RUN} is right\n")
+    assert (home / "stopped").exists()
+
+
+def test_a_machine_that_can_not_be_switched_off_is_told_loudly(journey, rented, tmp_path):
+    status, _, said = rented.retrain(rented.write_conf(tmp_path / "my.conf", STOP_COMMAND="exit 3"))
+    assert status == 1
+    assert said.endswith("STOP_COMMAND failed: the machine is still on, and costs money; switch it off by hand\n")
 
 
 @pytest.fixture
@@ -299,80 +197,81 @@ def conf(rented, tmp_path):
     return write
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(300)
-class TestTrouble:
-    def test_a_bundle_that_is_not_what_was_trained_is_refused_and_the_machine_stays_on(self, journey, rented, conf, tmp_path):
-        shutil.copytree(rented.state(), rented.state("broken"))
-        shutil.copytree(rented.run(), rented.run("broken"))
-        (rented.run("broken") / "bundle" / "model.onnx").write_bytes(b"not what was trained")
-        status, out, said = rented.retrain(conf(RUN="broken"))
-        assert status == 1
-        assert "bundle/model.onnx: sha256 is" in said
-        assert "the bundle on the machine is broken, too: choose another RUN" in said
-        assert out == ""
-        assert not (rented.project / "runs" / "broken").exists()
-        assert not (tmp_path / "stopped").exists()
-
-    def test_a_damaged_download_is_mended_by_the_same_command(self, journey, rented, conf):
-        for place in (rented.state, rented.run):
-            shutil.copytree(place(), place("mended"))
-        partial = rented.project / "runs" / ".partial" / "mended"
-        shutil.copytree(rented.run(), partial)
-        model = partial / "bundle" / "model.onnx"
-        before = model.stat()
-        model.write_bytes(model.read_bytes()[::-1])
-        os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size, same time: only its content tells
-        assert rented.retrain(conf(RUN="mended"))[0] == 0
-        Bundle.read(rented.project / "runs" / "mended" / "bundle")
-
-    def test_a_training_that_ends_early_gives_its_status_and_stop_always_switches_off(self, rented, conf, tmp_path):
-        (rented.project / "training" / "LOG.md").unlink()
-        commit_all(rented.project)
-        log, run = tmp_path / "log", tmp_path.name
-        with rented.retraining(conf(STOP="always", SET="train.epochs=100"), log) as training:
-            until(lambda: (rented.run(run) / "metrics.jsonl").exists() or training.poll() is not None, WHOLE_RUN_S)
-            assert "running" in rented.retrain(conf(), "status")[1]
-            assert rented.retrain(conf(), "stop")[0] == 0
-            assert training.wait(PATIENCE_S) == 130
-        said = log.read_text("utf-8")
-        assert "training: stopped after step" in said
-        assert "the training ended with status 130, its last lines say why" in said
-        assert (tmp_path / "stopped").exists()
-        assert rented.retrain(conf(), "log")[1] in said
-        assert not Path(f"{rented.folder}/files{rented.project}/training/LOG.md").exists()
-
-    @pytest.mark.parametrize(
-        ("override", "reason"),
-        [
-            ("train.epoch=2", "unknown key train.epoch: did you mean train.epochs?"),
-            ("data.test=[../shared/gone.jsonl]", "../shared/gone.jsonl: no such file; training/configs/tiny.yaml, SET or DATA names it"),
-            ("data.test=[/shared/a.jsonl]", "/shared/a.jsonl: write it relative to "),
-        ],
-    )
-    def test_what_can_not_be_trained_is_said_before_it_starts(self, override, reason, rented, conf, tmp_path):
-        status, _, said = rented.retrain(conf(SET=override))
-        assert status == 2
-        assert reason in said
-        assert "the machine is still on, and costs money (STOP=success)" in said
-        assert not (rented.state(tmp_path.name) / "log").exists()
-
-    def test_a_gpu_that_torch_can_not_use_is_told_before_it_is_paid_for(self, rented, conf, tmp_path):
-        stand_in = tmp_path / "nvidia-smi"  # for the driver's own command, where there is no GPU
-        stand_in.write_text("#!/bin/sh\necho NVIDIA A10, 23028 MiB, 1 MiB, 470.1\n", encoding="utf-8")
-        stand_in.chmod(0o755)
-        status, _, said = rented.retrain(conf(REMOTE_ENV=f"PATH={tmp_path}:/usr/local/bin:/usr/bin:/bin"))
-        assert status == 2
-        assert "GPU: NVIDIA A10, 23028 MiB, 1 MiB, 470.1" in said
-        assert "can not use the GPU: install a newer driver" in said
-
-    def test_a_machine_that_does_not_answer_is_told_at_once(self, rented, conf):
-        status, _, said = rented.retrain(conf(PORT=free_port()))
-        assert status == 255
-        assert "can't be reached or used: is it on, is its ssh port open to your address, is KEY the right one?" in said
+def test_a_bundle_that_is_not_what_was_trained_is_refused_and_the_machine_stays_on(journey, rented, conf, tmp_path):
+    shutil.copytree(rented.state(), rented.state("broken"))
+    shutil.copytree(rented.run(), rented.run("broken"))
+    (rented.run("broken") / "bundle" / "model.onnx").write_bytes(b"not what was trained")
+    status, out, said = rented.retrain(conf(RUN="broken"))
+    assert status == 1
+    assert "bundle/model.onnx: sha256 is" in said
+    assert "the bundle on the machine is broken, too: choose another RUN" in said
+    assert out == ""
+    assert not (rented.project / "runs" / "broken").exists()
+    assert not (tmp_path / "stopped").exists()
 
 
-@pytest.mark.slow
+def test_a_damaged_download_is_mended_by_the_same_command(journey, rented, conf):
+    for place in (rented.state, rented.run):
+        shutil.copytree(place(), place("mended"))
+    partial = rented.project / "runs" / ".partial" / "mended"
+    shutil.copytree(rented.run(), partial)
+    model = partial / "bundle" / "model.onnx"
+    before = model.stat()
+    model.write_bytes(model.read_bytes()[::-1])
+    os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size, same time: only its content tells
+    assert rented.retrain(conf(RUN="mended"))[0] == 0
+    Bundle.read(rented.project / "runs" / "mended" / "bundle")
+
+
+def test_a_training_that_ends_early_gives_its_status_and_stop_always_switches_off(journey, rented, conf, tmp_path):
+    (rented.project / "training" / "LOG.md").unlink()
+    commit_all(rented.project)
+    log, run = tmp_path / "log", tmp_path.name
+    with rented.retraining(conf(STOP="always", SET="train.epochs=100"), log) as training:
+        until(lambda: (rented.run(run) / "metrics.jsonl").exists() or training.poll() is not None, WHOLE_RUN_S)
+        assert "running" in rented.retrain(conf(), "status")[1]
+        assert rented.retrain(conf(), "stop")[0] == 0
+        assert training.wait(WHOLE_RUN_S) == 130
+    said = log.read_text("utf-8")
+    assert "training: stopped after step" in said
+    assert "the training ended with status 130, its last lines say why" in said
+    assert (tmp_path / "stopped").exists()
+    assert rented.retrain(conf(), "log")[1] in said
+    assert not Path(f"{rented.folder}/files{rented.project}/training/LOG.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "reason"),
+    [
+        ("train.epoch=2", "unknown key train.epoch: did you mean train.epochs?"),
+        ("data.test=[../shared/gone.jsonl]", "../shared/gone.jsonl: no such file; training/configs/tiny.yaml, SET or DATA names it"),
+        ("data.test=[/shared/a.jsonl]", "/shared/a.jsonl: write it relative to "),
+    ],
+)
+def test_what_can_not_be_trained_is_said_before_it_starts(override, reason, rented, conf, tmp_path):
+    status, _, said = rented.retrain(conf(SET=override))
+    assert status == 2
+    assert reason in said
+    assert "the machine is still on, and costs money (STOP=success)" in said
+    assert not (rented.state(tmp_path.name) / "log").exists()
+
+
+def test_a_gpu_that_torch_can_not_use_is_told_before_it_is_paid_for(rented, conf, tmp_path):
+    stand_in = tmp_path / "nvidia-smi"  # for the driver's own command, where there is no GPU
+    stand_in.write_text("#!/bin/sh\necho NVIDIA A10, 23028 MiB, 1 MiB, 470.1\n", encoding="utf-8")
+    stand_in.chmod(0o755)
+    status, _, said = rented.retrain(conf(REMOTE_ENV=f"PATH={tmp_path}:/usr/local/bin:/usr/bin:/bin"))
+    assert status == 2
+    assert "GPU: NVIDIA A10, 23028 MiB, 1 MiB, 470.1" in said
+    assert "can not use the GPU: install a newer driver" in said
+
+
+def test_a_machine_that_does_not_answer_is_told_at_once(rented, conf):
+    status, _, said = rented.retrain(conf(PORT=free_port()))
+    assert status == 255
+    assert "can't be reached or used: is it on, is its ssh port open to your address, is KEY the right one?" in said
+
+
 def test_the_environment_is_built_once_for_each_lock(tmp_path):
     shutil.copyfile(PROJECT / "deploy" / "cloud" / "machine.sh", tmp_path / "machine.sh")
     lock = tmp_path / "files" / "home" / "requirements" / "train.txt"
