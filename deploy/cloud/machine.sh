@@ -85,11 +85,19 @@ CUDA {torch.version.cuda} and can not use the GPU: install a newer driver, or ta
 # --- Code and data -------------------------------------------------------------------------------------------------------------------
 
 receive_code() { # REVISION, NUL-separated sorted paths on standard input: remove what an earlier upload brought and git tracks no more
+    refuse_another_run
     mkdir -p "$HOME_PROJECT/.git/objects" "$HOME_PROJECT/.git/refs"
     cat >code.partial
     if [[ -f code ]]; then LC_ALL=C comm -z -23 code code.partial | (cd "$HOME_PROJECT" && xargs -0 -r rm -f --); fi
     echo "$1" >"$HOME_PROJECT/.git/HEAD" # all that `git rev-parse HEAD` needs, so that the bundle names its revision
     mv code.partial code
+}
+
+refuse_another_run() { # its code would change while it runs, and the two would share the GPU
+    local lock
+    for lock in state/*/lock; do
+        [[ ! -f $lock ]] || flock -n "$lock" true || fail 2 "${lock%/lock} trains here: wait for it, or have retrain.sh stop it"
+    done
 }
 
 config_paths() { # CONFIG OVERRIDE...: the paths that it names, one a line

@@ -1,5 +1,6 @@
 """`deploy/cloud/retrain.sh` against a real sshd on loopback, which stands for the rented machine."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -264,6 +265,15 @@ def test_a_gpu_that_torch_can_not_use_is_told_before_it_is_paid_for(rented, conf
     assert status == 2
     assert "GPU: NVIDIA A10, 23028 MiB, 1 MiB, 470.1" in said
     assert "can not use the GPU: install a newer driver" in said
+
+
+def test_a_second_run_does_not_disturb_the_one_that_trains(rented, conf):
+    rented.state("another").mkdir(parents=True)
+    with (rented.state("another") / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        status, _, said = rented.retrain(conf())
+    assert status == 2
+    assert "state/another trains here: wait for it, or have retrain.sh stop it" in said
 
 
 def test_a_machine_that_does_not_answer_is_told_at_once(rented, conf):
