@@ -39,7 +39,9 @@ check_conf() { # FILE
     check_value "$1" PATIENCE_S '^[0-9]+$' "a number of seconds"
     check_value "$1" RUN '^[A-Za-z0-9][A-Za-z0-9._-]*$' "letters, digits and . _ - only"
     check_value "$1" REMOTE_DIR '^[A-Za-z0-9._/-]+$' "letters, digits and . _ - / only; without a leading / it is below the user's home"
-    for pair in "${REMOTE_ENV[@]}"; do [[ $pair =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || fail 2 "$1: REMOTE_ENV is $pair, it must be NAME=value"; done
+    for pair in "${REMOTE_ENV[@]}"; do
+        [[ $pair =~ ^[A-Za-z_][A-Za-z0-9_]*= ]] || fail 2 "$1: REMOTE_ENV is $pair, it must be NAME=value"
+    done
     conf[STOP]=${conf[STOP]:-$([[ -n ${conf[STOP_COMMAND]:-} ]] && echo success || echo never)}
     check_value "$1" STOP '^(success|always|never)$' "success, always or never"
     [[ ${conf[STOP]} == never || -n ${conf[STOP_COMMAND]:-} ]] || fail 2 "$1: STOP=${conf[STOP]} needs a STOP_COMMAND"

@@ -38,7 +38,8 @@ check_tools() {
 
 install_command() {
     if command -v apt-get >/dev/null; then
-        echo "apt-get update && apt-get install -y python3.11 python3.11-venv git rsync procps util-linux (as root; Ubuntu 22.04 and Debian 12 have them)"
+        echo "apt-get update && apt-get install -y python3.11 python3.11-venv git rsync procps util-linux" \
+            "(as root; Ubuntu 22.04 and Debian 12 have them)"
     else
         echo "dnf install -y python3.11 git rsync procps-ng util-linux (as root)"
     fi
@@ -48,7 +49,8 @@ check_disk() {
     local free_gb least_gb=$MIN_NEW_GB
     if is_built; then least_gb=$MIN_BUILT_GB; fi
     free_gb=$(($(df -Pk . | awk 'NR == 2 {print $4}') / 1024 / 1024))
-    ((free_gb >= least_gb)) || fail 2 "$free_gb GB free in $PWD, but $least_gb GB are needed: grow the disk, or set REMOTE_DIR to a larger one"
+    ((free_gb >= least_gb)) ||
+        fail 2 "$free_gb GB free in $PWD, but $least_gb GB are needed: grow the disk, or set REMOTE_DIR to a larger one"
     echo "disk: $free_gb GB free"
 }
 

@@ -79,9 +79,10 @@ set_places() { # from the conf
 greet() { # deliver the other half; the first contact, so that a wrong host or key is told at once
     local tool
     for tool in ssh rsync git "${conf[PYTHON]}"; do command -v "$tool" >/dev/null || fail 2 "$tool is not installed on this computer"; done
-    "${ssh_command[@]}" "$machine" "mkdir -p $files && cd ${conf[REMOTE_DIR]} && cat >machine.sh.partial && mv machine.sh.partial machine.sh" \
-        <deploy/cloud/machine.sh && return
-    fail "$STATUS_UNREACHABLE" "$machine port ${conf[PORT]} can't be reached or used: is it on, is its ssh port open to your address, is KEY the right one?"
+    "${ssh_command[@]}" "$machine" "mkdir -p $files && cd ${conf[REMOTE_DIR]} &&
+        cat >machine.sh.partial && mv machine.sh.partial machine.sh" <deploy/cloud/machine.sh ||
+        fail "$STATUS_UNREACHABLE" "$machine port ${conf[PORT]} can't be reached or used: is it on, is its ssh port open to your address, \
+is KEY the right one?"
 }
 
 on_machine() { # COMMAND ARGUMENT...: run a part of machine.sh
@@ -104,7 +105,8 @@ persistently() { # A STEP...: again, with growing pauses, as long as it is the c
         "$@" || status=$?
         is_connection_lost "$status" || return "$status"
         if ((SECONDS - began > 15)); then since=$SECONDS pause_s=1; fi # it was connected: trying alone gives up after 10 s
-        ((SECONDS - since < conf[PATIENCE_S])) || fail "$STATUS_UNREACHABLE" "no connection for ${conf[PATIENCE_S]} s; the same command carries on"
+        ((SECONDS - since < conf[PATIENCE_S])) ||
+            fail "$STATUS_UNREACHABLE" "no connection for ${conf[PATIENCE_S]} s; the same command carries on"
         say "the connection is lost; trying again in $pause_s s (training goes on without it)"
         sleep "$pause_s"
         pause_s=$((pause_s < 30 ? pause_s * 2 : 60))
