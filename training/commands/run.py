@@ -26,10 +26,16 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from training.pipeline import QUICK, run_pipeline
+    from training.pipeline import QUICK, assist, run_pipeline
+    from training.processes import first_decides, joined
     from training.runs import Run
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
-    bundle = run_pipeline(config, Run.open(config, options.run_dir, anew=options.resume == "none"), options.resume)
+    with joined() as first:
+        run = first_decides(lambda: Run.open(config, options.run_dir, anew=options.resume == "none"))
+        if not first:
+            assist(config, run, options.resume)
+            return 0
+        bundle = run_pipeline(config, run, options.resume)
     print(bundle.path)
     return 0
