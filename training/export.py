@@ -32,9 +32,7 @@ def refuse_unexportable(model: PreTrainedModel, vocabulary_size: int | None) -> 
     """
     architecture = model.config.model_type
     if architecture not in TasksManager.get_supported_model_type_for_task("text-classification", "onnx"):
-        raise BaseModelError(
-            f"model.base is a {architecture}, which has no ONNX export: choose a BERT, RoBERTa, ERNIE, Qwen or Llama"
-        )
+        raise BaseModelError(f"model.base is a {architecture}, which has no ONNX export: choose a BERT, RoBERTa, ERNIE, Qwen or Llama")
     dropped = 0 if vocabulary_size is None else max(model.config.vocab_size - vocabulary_size, 0) * model.config.hidden_size
     size = 4 * (count_weights(model) - dropped)  # bytes in fp32
     if size >= MAX_GRAPH_BYTES:

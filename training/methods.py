@@ -106,7 +106,7 @@ def freeze_below(model: PreTrainedModel, trained_layers: int) -> None:
     for parameter in model.parameters():  # in the order of computation: embeddings, layers, head
         if parameter is first:
             return
-        parameter.requires_grad_(requires_grad=False)
+        parameter.requires_grad_(False)
 
 
 def _four_bits(compute: torch.dtype) -> BitsAndBytesConfig:

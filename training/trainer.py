@@ -111,9 +111,9 @@ def build_trainer(
 def _optimiser(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     groups = parameter_groups(model, config.train)
     if config.model.method == "qlora" and torch.cuda.is_available():
-        from bitsandbytes.optim import PagedAdamW32bit  # noqa: PLC0415 - not on every platform
+        from bitsandbytes.optim.adamw import PagedAdamW32bit  # noqa: PLC0415 - not on every platform
 
-        return PagedAdamW32bit(groups)  # its state moves to main memory when the GPU's is short
+        return PagedAdamW32bit(groups)  # type: ignore[no-untyped-call]  # its state moves to main memory when the GPU's is short
     return torch.optim.AdamW(groups)
 
 

@@ -104,7 +104,9 @@ def test_an_unknown_key_is_refused_with_the_nearest(content, reason, write):
 
 @given(key=st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1))
 def test_no_unknown_key_is_ignored(key, shared_least):
-    with pytest.raises(ConfigError, match=rf"unknown key lora\.x{key}: did you mean lora\.(rank|alpha|dropout|target_modules|bias|use_rslora|use_dora)\?"):
+    with pytest.raises(
+        ConfigError, match=rf"unknown key lora\.x{key}: did you mean lora\.(rank|alpha|dropout|target_modules|bias|use_rslora|use_dora)\?"
+    ):
         TrainConfig.load(shared_least, [f"lora.x{key}=1"])
 
 
@@ -160,7 +162,9 @@ def test_a_value_out_of_range_is_refused_with_its_key(override, least):
 
 @pytest.mark.parametrize("method", ["full", "frozen"])
 def test_only_lora_goes_on_from_an_adapter(method, least):
-    with pytest.raises(ConfigError, match=f"model: adapter is for lora and qlora: for {method}, give the earlier run's folder as model.base"):
+    with pytest.raises(
+        ConfigError, match=f"model: adapter is for lora and qlora: for {method}, give the earlier run's folder as model.base"
+    ):
         TrainConfig.load(least, [f"model.method={method}", "model.adapter=runs/first/adapter"])
 
 
