@@ -162,7 +162,7 @@ def test_a_decoders_layers_freeze_from_the_embeddings_up(project):
 
 
 def test_a_whole_model_without_its_head_is_refused(project):
-    with pytest.raises(BaseModelError, match="lacks classifier.bias, classifier.weight: fine-tune again"):
+    with pytest.raises(BaseModelError, match=r"lacks classifier\.bias, classifier\.weight: fine-tune again"):
         merge(str(project / "bert"), project / "bert")
 
 
@@ -176,8 +176,7 @@ def test_merging_what_was_trained_on_four_bits_moves_the_logits_a_little(project
     four_bits, tokenizer = prepare(config_of(project, "qlora", f"model.adapter={runs('qlora').adapter}"))
     off = np.abs(logits(four_bits, tokenizer, TEXTS) - logits(merged(project, runs, "qlora"), tokenizer, TEXTS))
     assert {"Linear4bit", "Linear"} <= {type(module).__name__ for module in four_bits.modules()}  # the head stays in full
-    print("OFF", off.max(), off.mean())
-    assert 0 < off.max() < 1  # 0.4 measured, on weights drawn at random
+    assert 0 < off.max() < 1  # 0.51 measured, 0.23 on average: weights drawn at random keep less in 4 bits than learned ones (0.05)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
@@ -272,8 +271,7 @@ def test_a_run_stops_after_two_epochs_without_a_better_one(scores, stops, tmp_pa
 def test_ctrl_c_is_what_it_was_after_a_run_that_failed():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(ZeroDivisionError), StopOnSignal():
-        assert signal.getsignal(signal.SIGINT) != before[0]
-        raise ZeroDivisionError
+        1 / (signal.getsignal(signal.SIGINT) == before[0])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
 
 
@@ -287,19 +285,19 @@ def test_the_settings_reach_the_trainer(project, tmp_path):
 def test_four_bits_without_bitsandbytes_are_refused_with_advice(project, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     monkeypatch.setitem(sys.modules, "bitsandbytes.functional", None)
-    with pytest.raises(ConfigError, match="model.method qlora: bitsandbytes can't do 4 bits on this machine, use lora"):
+    with pytest.raises(ConfigError, match=r"model\.method qlora: bitsandbytes can't do 4 bits on this machine, use lora"):
         prepare(config_of(project, "qlora"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU computes in fp16")
 def test_fp16_without_a_gpu_is_refused_with_advice(project, tmp_path):
-    with pytest.raises(ConfigError, match="train.mixed_precision fp16: this machine can't, use auto"):
+    with pytest.raises(ConfigError, match=r"train\.mixed_precision fp16: this machine can't, use auto"):
         training_arguments(config_of(project, "lora", "train.mixed_precision=fp16"), Run(tmp_path))
 
 
 def test_a_tracker_that_is_not_installed_is_named(project, tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match="train.report_to: wandb is not installed here: pip install wandb, or leave it out"):
+    with pytest.raises(ConfigError, match=r"train\.report_to: wandb is not installed here: pip install wandb, or leave it out"):
         training_arguments(config_of(project, "lora", "train.report_to=[wandb]"), Run(tmp_path))
 
 
@@ -319,7 +317,7 @@ def test_what_a_base_can_not_do_is_refused_with_advice(way, override, error, rea
 @pytest.mark.parametrize(
     ("config", "reason"),
     [
-        (Qwen2Config(), "model.base takes 26.7 GB in fp32, and an ONNX file holds 2.1 GB: choose a smaller base"),
+        (Qwen2Config(), "model.base takes 45.7 GB in fp32, and an ONNX file holds 2.1 GB: choose a smaller base"),
         (FunnelConfig(vocab_size=9), "model.base is a funnel, which has no ONNX export: choose a BERT"),
     ],
 )
