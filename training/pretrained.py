@@ -27,7 +27,7 @@ def load_base(base: str, four_bits: BitsAndBytesConfig | None = None) -> tuple[P
     if not tokenizer.is_fast:
         raise BaseModelError(f"model.base {base!r} has no fast tokenizer (tokenizer.json), and serving needs one: choose another base")
     _pad_right(model, tokenizer)
-    _refuse_empty_windows(tokenizer)
+    _begin_every_text(tokenizer)
     return model, tokenizer
 
 
@@ -70,7 +70,7 @@ def _pad_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
         model.config.pad_token_id = tokenizer.pad_token_id
 
 
-def _refuse_empty_windows(tokenizer: Any) -> None:
+def _begin_every_text(tokenizer: Any) -> None:
     """Let a text begin with the end of another, as in pretraining, where a tokenizer adds nothing: an empty text would have no token."""
     if tokenizer("")["input_ids"] or tokenizer.eos_token is None:
         return

@@ -8,9 +8,11 @@ import pytest
 pytest.importorskip("torch", reason="fine-tuning needs the train extra: pip install -r requirements/train.txt")
 
 import numpy as np
+import onnx
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from onnx import numpy_helper
 from safetensors.torch import load_file
 from transformers import (
     AutoModelForSequenceClassification,
@@ -23,7 +25,7 @@ from transformers import (
     XLMRobertaConfig,
 )
 
-from semantic_service.contract.bundle import Bundle
+from semantic_service.contract.bundle import MODEL_FILE, Bundle
 from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_decoder, write_rows
 from training.__main__ import main
@@ -35,6 +37,7 @@ from training.loss import share_of_step, weighted_mean
 from training.merge import merge
 from training.methods import ATTENTION, prepare
 from training.parameters import is_head
+from training.quantise import METHODS, quantise
 from training.runs import Run
 from training.trainer import training_arguments
 
@@ -192,6 +195,17 @@ def test_a_decoder_judges_even_an_empty_text(runs):
     score = OnnxClassifier.load(Bundle.read(runs("qwen-lora").bundle)).score("")
     assert score.tokens == 1
     assert np.isfinite(score.probabilities).all()
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_a_decoders_head_stays_in_full_in_8_bits(method, runs, tmp_path):
+    quantise(runs("qwen-lora").exported, tmp_path, method)
+    before, after = (
+        {weight.name: weight for weight in onnx.load(folder / MODEL_FILE).graph.initializer}
+        for folder in (runs("qwen-lora").exported, tmp_path)
+    )
+    (head,) = (name for name, weight in before.items() if list(weight.dims) == [32, 3])
+    assert np.array_equal(numpy_helper.to_array(after[head]), numpy_helper.to_array(before[head]))
 
 
 def test_two_processes_make_one_bundle(project, tmp_path):
