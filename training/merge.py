@@ -1,4 +1,4 @@
-"""Fold the adapters into the encoder, so that serving needs no PEFT."""
+"""Give what a fine-tuning left behind as one plain model, so that serving needs no PEFT."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,13 +8,17 @@ from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from training.errors import BaseModelError, ConfigError
-from training.finetune import load_base
+from training.pretrained import load_base, load_trained
+
+ADAPTER_FILE = "adapter_config.json"
 
 
 def merge(
     base: str, adapter: Path, average_with: Path | None = None, logit_adjustment: Sequence[float] = ()
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Give the base with adapters and head merged in, ready to export, and the tokenizer it was trained with.
+
+    What was trained whole (`full`, `frozen`) is given as it is; what was trained on 4 bits is merged into the base in full precision.
 
     Each weight is the mean of those under `adapter` and under `average_with`, if given; `logit_adjustment` [3] goes into the bias of the
     head's last layer.
@@ -37,6 +41,8 @@ def merge(
 
 
 def _merged(base: str, adapter: Path) -> PreTrainedModel:
+    if not (adapter / ADAPTER_FILE).exists():
+        return load_trained(adapter)
     model, _ = load_base(base)
     try:
         merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()

@@ -81,7 +81,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         "",
         "Judges Chinese forum posts: compliant 合规 (0), suspicious 疑似 (1), violation 违规 (2).",
         "",
-        f"- Base: `{config.model.base}`, LoRA rank {config.lora.rank}, merged, ONNX {product.chosen.precision}",
+        f"- Base: `{config.model.base}`, {_method(config)}, ONNX {product.chosen.precision}",
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
         "",
@@ -96,6 +96,12 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         "Flagged means that the label is not compliant. ECE is of three-way confidence, after calibration.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _method(config: TrainConfig) -> str:
+    if config.model.method in {"full", "frozen"}:
+        return "fine-tuned in full" if config.model.method == "full" else f"its upper {config.model.trained_layers} layers fine-tuned"
+    return f"{'DoRA' if config.lora.use_dora else 'LoRA'} rank {config.lora.rank}{' on 4 bits' * (config.model.method == 'qlora')}, merged"
 
 
 def _card_row(name: str, metrics: Metrics) -> str:

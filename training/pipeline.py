@@ -17,6 +17,7 @@ from training.merge import merge
 from training.ngrams import add_ngrams
 from training.package import Product, package
 from training.precision import Candidate, choose
+from training.processes import leave
 from training.report import Report, write_report
 from training.runs import Run, git_revision
 from training.sign import signer
@@ -108,6 +109,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     if not run.adapter.exists():
         run.set_status("fine-tuning")
         finetune(config, (sets.train, sets.validation), run, resume)
+    leave()
     if not run.exported.exists():
         run.set_status("exporting")
         _export(config, run, sets)
@@ -122,6 +124,13 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     bundle = package(config, run, Product(chosen, metrics, data_digest, rows))
     run.set_status("finished")
     return bundle
+
+
+def assist(config: TrainConfig, run: Run, resume: str = "auto") -> None:
+    """Fine-tune beside the first of several processes, which runs the whole pipeline."""
+    if not run.adapter.exists():
+        sets = read_sets(config)
+        finetune(config, (sets.train, sets.validation), run, resume)
 
 
 def _say_sets(sets: Sets) -> None:
