@@ -32,11 +32,12 @@ from training.__main__ import main
 from training.checkpoints import BestEpoch, StopOnSignal
 from training.config import TrainConfig, TrainSection
 from training.errors import BaseModelError, ConfigError
-from training.export import PARITY_TOLERANCE, check_parity, refuse_unexportable
+from training.export import check_parity, refuse_unexportable
 from training.loss import share_of_step, weighted_mean
 from training.merge import merge
 from training.methods import ATTENTION, prepare
 from training.parameters import is_head
+from training.parity import PARITY_TOLERANCE
 from training.quantise import METHODS, quantise
 from training.runs import Run
 from training.trainer import training_arguments
