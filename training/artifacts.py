@@ -90,9 +90,9 @@ def find_adapter(path: Path) -> Path:
             assert_never(other)
 
 
-def run_config(run: Path) -> TrainConfig:
-    """Read the config that a run was begun with."""
-    return TrainConfig.load(Run(run).config)
+def run_config(run: Path, *overrides: str) -> TrainConfig:
+    """Read the config that a run was begun with; `overrides` as in `TrainConfig.load`."""
+    return TrainConfig.load(Run(run).config, overrides)
 
 
 def base_of(adapter: Path, given: str | None = None) -> str:

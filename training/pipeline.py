@@ -39,6 +39,11 @@ class Sets:
     test: dict[str, list[Example]]  # by the file's stem
     benign: list[Example]
 
+    @property
+    def digest(self) -> str:
+        """Digest what a model learns and is calibrated from."""
+        return digest([*self.train, *self.validation])
+
 
 def read_sets(config: TrainConfig) -> Sets:
     """Read, de-duplicate and split a config's files.
@@ -104,7 +109,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     """
     sets = read_sets(config)
     _say_sets(sets)
-    run.keep_data(digest([*sets.train, *sets.validation]))
+    run.keep_data(sets.digest)
     if not run.adapter.exists():
         run.set_status("fine-tuning")
         finetune(config, (sets.train, sets.validation), run, resume)
@@ -143,9 +148,7 @@ def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> t
     return shrink_vocabulary(model, tokenizer, {example.text for example in train}, config.export.vocabulary_size)
 
 
-def export_checked(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, texts: Sequence[str], max_tokens: int
-) -> None:
+def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, texts: Sequence[str], max_tokens: int) -> None:
     """Export to `folder`, which appears when the graph has been proved, on some of the texts, to compute what torch does.
 
     Raises:
@@ -172,4 +175,4 @@ def measure_sets(config: TrainConfig, chosen: Candidate, sets: Sets) -> dict[str
 def product_of(chosen: Candidate, measured: Mapping[str, tuple[Scored, Metrics]], sets: Sets) -> Product:
     """Gather what a bundle tells of its model."""
     rows = Counter(example.file for example in sets.train)
-    return Product(chosen, {name: metrics for name, (_, metrics) in measured.items()}, digest([*sets.train, *sets.validation]), rows)
+    return Product(chosen, {name: metrics for name, (_, metrics) in measured.items()}, sets.digest, rows)
