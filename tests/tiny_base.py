@@ -10,6 +10,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import BertConfig, BertModel, BertTokenizerFast, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from semantic_service.contract.labels import Label
+from training.config import LoraConfig
+from training.finetune import add_lora, load_base
 
 SIGNS = {Label.COMPLIANT: "晴好", Label.SUSPICIOUS: "私聊", Label.VIOLATION: "赌博"}
 FILLER = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))  # 150 characters of CJK, none of them above
@@ -72,3 +74,17 @@ def unigram() -> PreTrainedTokenizerBase:
     names = dict.fromkeys(("bos_token", "cls_token"), "<s>") | dict.fromkeys(("eos_token", "sep_token"), "</s>")
     names |= {"pad_token": "<pad>", "unk_token": "<unk>", "mask_token": "<mask>"}
     return PreTrainedTokenizerFast(tokenizer_object=backend, model_input_names=["input_ids", "attention_mask"], **names)
+
+
+def write_adapter(folder: Path, base: Path, seed: int = 3, **section: object) -> Path:
+    """Save an adapter as training could have left it: everything that trains has moved."""
+    model, tokenizer = load_base(str(base))
+    adapted = add_lora(model, LoraConfig(rank=4, **section))
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=source) / 5)
+    adapted.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -20,10 +20,10 @@ WEIGHTS = ("model.safetensors", "model.safetensors.index.json")  # of a merged m
 class Kind(Enum):
     """What a folder is, by what it holds."""
 
-    RUN = "run"
-    BUNDLE = "bundle"
-    ADAPTER = "adapter"
-    MERGED = "merged model"
+    RUN = "a run"
+    BUNDLE = "a bundle"
+    ADAPTER = "an adapter"
+    MERGED = "a merged model"
 
     @classmethod
     def of(cls, path: Path) -> "Kind":
@@ -85,7 +85,7 @@ def find_adapter(path: Path) -> Path:
         case Kind.ADAPTER:
             return path
         case Kind.BUNDLE | Kind.MERGED as kind:
-            raise ConfigError(f"{path} is a {kind.value}, its adapter is merged into it: give the run's folder, or the adapter's")
+            raise ConfigError(f"{path} is {kind.value}, its adapter is merged into it: give the run's folder, or the adapter's")
         case other:
             assert_never(other)
 

@@ -116,7 +116,10 @@ def _judge(options: argparse.Namespace) -> "Judge":
 
     path = Path(options.model)
     kind = None if options.adapters else Kind.of(path)
-    if kind is Kind.BUNDLE or (kind is Kind.RUN and Run(path).bundle.is_dir()):
+    is_bundle = kind is Kind.BUNDLE or (kind is Kind.RUN and Run(path).bundle.is_dir())
+    if options.base is not None and (is_bundle or kind is Kind.MERGED):
+        raise ConfigError(f"{path} has no base to put it on: leave --base out")
+    if is_bundle:
         return BundleJudge(find_bundle(path))
     from training.adapted import AdapterJudge, merged_judge
 

@@ -71,7 +71,7 @@ def _export(options: argparse.Namespace) -> int:
             raise ConfigError(f"{options.model} is a run, and has a config: leave --config out")
         export_bundle(options.model, run_config(options.model, *overrides), options.out)
     elif kind is not Kind.MERGED:
-        raise ConfigError(f"{options.model} is a {kind.value}: give a run, or what `python -m training merge` makes of an adapter")
+        raise ConfigError(f"{options.model} is {kind.value}: give a run, or what `python -m training merge` makes of an adapter")
     elif options.config is not None:
         export_bundle(options.model, TrainConfig.load(options.config, overrides), options.out)
     else:
