@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
-from training.commands import doctor, evaluate, predict, registry, run, runs, stages
+from training.commands import doctor, evaluate, predict, push_to_hub, registry, run, runs, stages
 from training.errors import TrainingError
 
-_GROUPS = (doctor, run, predict, evaluate, runs, stages, registry)
+_GROUPS = (doctor, run, predict, evaluate, runs, stages, registry, push_to_hub)
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick

@@ -1,6 +1,7 @@
 """What a path on the command line names - a run, a bundle, an adapter, a merged model - and folders that appear whole or not at all."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -95,27 +96,35 @@ def run_config(run: Path, *overrides: str) -> TrainConfig:
     return TrainConfig.load(Run(run).config, overrides)
 
 
+def named_base(adapter: Path) -> str:
+    """Read which base an adapter was trained on: a Hugging Face name, or a folder on the machine that trained it.
+
+    Raises:
+        ConfigError: it names none.
+
+    """
+    try:
+        return str(json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"{adapter / ADAPTER_CONFIG} does not name a base ({error}): give --base BASE") from error
+
+
 def base_of(adapter: Path, given: str | None = None) -> str:
-    """Say which base an adapter goes onto: the one that is given, else the one that it names.
+    """Say where an adapter's base is: what is given, else what it names.
 
     Raises:
         ConfigError: it names none, or a folder that is not here.
 
     """
-    if given is not None:
-        return given
-    try:
-        base = str(json.loads((adapter / ADAPTER_CONFIG).read_text(encoding="utf-8"))["base_model_name_or_path"])
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigError(f"{adapter / ADAPTER_CONFIG} does not name a base ({error}): give --base BASE") from error
-    if is_local(base) and not Path(base).is_dir():
+    base = given or named_base(adapter)
+    if given is None and is_local(base) and not Path(base).is_dir():
         raise ConfigError(f"{adapter} was trained on {base}, which is not here: give --base BASE, a folder or a Hugging Face name")
     return base
 
 
 def is_local(name: str) -> bool:
     """Tell a path on this machine, or on another one, from a Hugging Face name."""
-    return name.startswith(("/", ".", "~")) or "\\" in name or Path(name).exists()
+    return name.startswith(("/", ".", "~")) or "\\" in name or os.path.exists(name)  # noqa: PTH110 - Path's raises on long texts
 
 
 @contextmanager

@@ -12,6 +12,7 @@ class TrainingError(Exception):
      |- LossError        a loss that is no number
      |- InterruptedRunError  a run that was told to stop
      |- ParityError      the exported graph does not compute what torch did
+     |- HubError         a repository that can't be written to
      `- GateError        a challenger that must not become the champion
     """
 
@@ -50,6 +51,10 @@ class ParityError(TrainingError):
     """The exported graph and the torch model disagree; nothing is shipped."""
 
     exit_status = 1
+
+
+class HubError(TrainingError):
+    """A Hugging Face repository that can't be written to: no token, no network, no permission."""
 
 
 class GateError(TrainingError):
