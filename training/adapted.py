@@ -23,7 +23,7 @@ class TorchJudge:
         """Cut texts into the windows that serving would cut them into."""
         assert isinstance(tokenizer, PreTrainedTokenizerFast)
         self._name = name
-        self._model = model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
+        self._model = torch.nn.Module.to(model, "cuda" if torch.cuda.is_available() else "cpu").eval()
         self._tokenizer = tokenizer.backend_tokenizer
         self._tokenizer.no_padding()
         max_tokens = min(max_tokens, getattr(model.config, "max_position_embeddings", max_tokens))

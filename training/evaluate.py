@@ -186,7 +186,8 @@ def _macro_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _shares(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
     """Divide; where there is nothing to divide by, the share is NaN."""
-    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return shares
 
 
 def _auc(truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> float | None:

@@ -18,8 +18,18 @@ from training.runs import Run
 
 Form = Literal["adapter", "merged", "onnx"]
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja")
-TOKENIZER_FILES += ("vocab.txt", "vocab.json", "merges.txt", "sentencepiece.bpe.model", "spiece.model")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "chat_template.jinja",
+    "vocab.txt",
+    "vocab.json",
+    "merges.txt",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+)
 
 _LIBRARIES = {"adapter": "peft", "merged": "transformers", "onnx": "onnx"}
 _USE = {
@@ -168,7 +178,7 @@ def send(api: HfApi, folder: Path, repo: str, *, private: bool) -> str:
             raise HubError(f"--private, but {repo} is there already and public: make it private, or choose another --repo")
         return api.upload_folder(repo_id=repo, folder_path=folder, commit_message=f"Upload {folder.name}").commit_url
     except HfHubHTTPError as error:
-        reason = _REASONS.get(error.response.status_code) or error.server_message or f"HTTP {error.response.status_code}"
+        reason = _REASONS.get(getattr(error.response, "status_code", 0)) or error.server_message or error
         raise HubError(f"{repo} was refused by {api.endpoint}: {reason}") from error
     except (OSError, RuntimeError) as error:  # no network, or it went: requests' errors, and those of the library's way to send big files
         raise HubError(f"{api.endpoint} can't be reached, or broke off; the same command tries again ({error})") from error

@@ -1,10 +1,8 @@
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,10 +12,10 @@ from huggingface_hub import HfApi
 from semantic_service.contract.bundle import BUNDLE_FILES, CARD_FILE, MANIFEST_FILE, MODEL_FILE, Bundle, seal
 from semantic_service.engine.classifier import OnnxClassifier
 from tests.hub_server import MAX_REGULAR_BYTES, TOKEN, hub
-from tests.tiny_model import build_bundle
+from tests.tiny_model import manifest, stage
 from training.__main__ import main
 from training.errors import HubError
-from training.hub import TOKENIZER_FILES, public_name, send
+from training.hub import TOKENIZER_FILES, lay_out_adapter, model_card, origin_of, public_name, send
 
 PROJECT = Path(__file__).parents[2]
 REPO = "me/moderation"
@@ -34,43 +32,57 @@ def there():
         yield running
 
 
-@pytest.fixture
-def bundle(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("models")
+
+
+@pytest.fixture(scope="module")
+def bundle(folder):
     """Give a bundle whose manifest and card tell of paths, as a run leaves it."""
-    made = build_bundle(tmp_path / "bundle", train_config=CONFIG)
+    staging = stage(folder / "staging")
     card = f"---\nlanguage: zh\n---\n# tiny-1\n\n- Base: `{SECRET}/bases/tiny-base`\n- Trained on: `{SECRET}/posts.jsonl` (9 rows)\n"
-    return rewritten(made, card)
-
-
-def rewritten(made, card):
-    staging = made.path.with_name("staging")
-    shutil.copytree(made.path, staging)
-    shutil.rmtree(made.path)
     (staging / CARD_FILE).write_text(card, encoding="utf-8")
-    return seal(staging, replace(made.manifest, sha256={}), made.path)
+    return seal(staging, manifest(staging, train_config=CONFIG), folder / "bundle")
 
 
-@pytest.fixture
-def adapter(tmp_path):
+@pytest.fixture(scope="module")
+def adapter(folder):
     """Give an adapter's folder as fine-tuning leaves it, with what must not be sent."""
-    folder = tmp_path / "adapter"
-    folder.mkdir()
+    path = folder / "adapter"
+    path.mkdir()
     config = {"base_model_name_or_path": f"{SECRET}/bases/tiny-base", "peft_type": "LORA", "r": 4}
-    (folder / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "adapter_model.safetensors").write_bytes(b"\1" * (MAX_REGULAR_BYTES + 1))
+    (path / "adapter_config.json").write_text(json.dumps(config), encoding="utf-8")
+    (path / "adapter_model.safetensors").write_bytes(b"\1" * (MAX_REGULAR_BYTES + 1))
     for name in ("optimizer.pt", "trainer_state.json", "training_args.bin", "metrics.json", "posts.jsonl", *TOKENIZER_FILES[:3]):
-        (folder / name).write_text('"kept here"', encoding="utf-8")
-    (folder / CARD_FILE).write_text(f"base_model: {SECRET}/bases/tiny-base", encoding="utf-8")  # PEFT writes such a one
-    return folder
+        (path / name).write_text('"kept here"', encoding="utf-8")
+    (path / CARD_FILE).write_text(f"base_model: {SECRET}/bases/tiny-base", encoding="utf-8")  # PEFT writes such a one
+    return path
 
 
-def pushed(there, tmp_path, *arguments, token=TOKEN):
+def push(url, *arguments, token=TOKEN):
     """Push by the command, as a process that knows the hub and the token by its environment."""
-    given = {"HF_ENDPOINT": there.url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_TELEMETRY": "1"}
     kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}  # noqa: TID251 - what the process is given
+    given = {"HF_ENDPOINT": url, "HF_HOME": "/nowhere"} | ({} if token is None else {"HF_TOKEN": token})
     command = [sys.executable, "-m", "training", "push-to-hub", *map(str, arguments), "--repo", REPO]
-    environment = kept | given | ({} if token is None else {"HF_TOKEN": token})
-    return subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=PROJECT, env=kept | given, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def sent_bundle(bundle):
+    """Push a bundle to a private repository that is there; give the process, and the files that the hub has."""
+    with hub() as running:
+        running.repos[REPO] = True
+        return push(running.url, bundle.path, "--private"), running.files[REPO]
+
+
+@pytest.fixture(scope="module")
+def sent_adapter(adapter):
+    """Push an adapter to a repository that is not there yet."""
+    with hub() as running:
+        done = push(running.url, adapter)
+        assert running.repos == {REPO: False}
+        return done, running.files[REPO]
 
 
 def metadata(card):
@@ -80,44 +92,39 @@ def metadata(card):
 def listed(capsys, *arguments):
     """Say which files a dry run lists."""
     assert main(["push-to-hub", *map(str, arguments), "--repo", REPO, "--dry-run"]) == 0
-    return {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.endswith(" bytes")}
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"nothing was sent; without --dry-run this goes to {REPO}"
+    return {line.split()[0] for line in said[:-1] if line.endswith(" bytes")}
 
 
-def test_a_bundle_is_sent_and_serves_from_where_it_is_downloaded(bundle, there, tmp_path):
-    done = pushed(there, tmp_path, bundle.path, "--private")
+def test_a_bundle_is_sent_and_serves_from_where_it_is_downloaded(bundle, sent_bundle, tmp_path):
+    done, files = sent_bundle
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines()[-1] == f"{there.url}/{REPO}/commit/abc"
-    assert there.repos == {REPO: True}
-    assert set(there.files[REPO]) == {*BUNDLE_FILES, MANIFEST_FILE}
-    downloaded = tmp_path / "downloaded"
-    downloaded.mkdir()
-    for name, content in there.files[REPO].items():
-        (downloaded / name).write_bytes(content)
-    OnnxClassifier.load(Bundle.read(downloaded))
-    assert (downloaded / MODEL_FILE).read_bytes() == bundle.file(MODEL_FILE).read_bytes()
+    assert done.stdout.splitlines()[-1].endswith(f"/{REPO}/commit/abc")
+    assert set(files) == {*BUNDLE_FILES, MANIFEST_FILE}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    OnnxClassifier.load(Bundle.read(tmp_path))
+    assert files[MODEL_FILE] == bundle.file(MODEL_FILE).read_bytes()
 
 
-def test_nothing_but_the_adapter_its_tokenizer_and_a_card_is_sent(adapter, there, tmp_path):
-    done = pushed(there, tmp_path, adapter)
+def test_nothing_but_the_adapter_its_tokenizer_and_a_card_is_sent(adapter, sent_adapter):
+    done, files = sent_adapter
     assert done.returncode == 0
-    assert set(there.files[REPO]) == {"adapter_config.json", "adapter_model.safetensors", CARD_FILE, *TOKENIZER_FILES[:3]}
-    assert there.files[REPO]["adapter_model.safetensors"] == (adapter / "adapter_model.safetensors").read_bytes()
-    assert json.loads(there.files[REPO]["adapter_config.json"])["base_model_name_or_path"] == "tiny-base"
+    assert set(files) == {"adapter_config.json", "adapter_model.safetensors", CARD_FILE, *TOKENIZER_FILES[:3]}
+    assert files["adapter_model.safetensors"] == (adapter / "adapter_model.safetensors").read_bytes()
+    assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == "tiny-base"
     assert "others can load the adapter if --base gives its Hugging Face name" in done.stderr
 
 
-def test_no_path_of_this_machine_is_sent(bundle, adapter, there, tmp_path):
-    for what in (bundle.path, adapter):
-        assert pushed(there, tmp_path, what).returncode == 0
-        for name, content in there.files.pop(REPO).items():
-            assert SECRET.encode() not in content, name
-            assert b"../secret" not in content, name
-            assert str(tmp_path).encode() not in content, name
+def test_no_path_of_this_machine_is_sent(sent_bundle, sent_adapter, folder):
+    for _, files in (sent_bundle, sent_adapter):
+        for name, content in files.items():
+            assert not [path for path in (SECRET, "../secret", str(folder)) if path.encode() in content], name
 
 
-def test_the_card_says_base_and_use(adapter, there, tmp_path):
-    assert pushed(there, tmp_path, adapter, "--base", "intfloat/multilingual-e5-small").returncode == 0
-    card = there.files[REPO][CARD_FILE].decode()
+def test_the_card_says_base_and_use(adapter):
+    card = model_card("adapter", REPO, origin_of(adapter, "intfloat/multilingual-e5-small"))
     assert metadata(card) == {
         "language": "zh",
         "pipeline_tag": "text-classification",
@@ -125,12 +132,17 @@ def test_the_card_says_base_and_use(adapter, there, tmp_path):
         "base_model": "intfloat/multilingual-e5-small",
     }
     assert f'from_pretrained("{REPO}", num_labels=3)' in card
-    assert json.loads(there.files[REPO]["adapter_config.json"])["base_model_name_or_path"] == "intfloat/multilingual-e5-small"
+    assert "合规" in card
 
 
-def test_a_bundles_card_keeps_what_it_said_of_the_model(bundle, there, tmp_path):
-    assert pushed(there, tmp_path, bundle.path).returncode == 0
-    card = there.files[REPO][CARD_FILE].decode()
+def test_an_adapter_names_its_base_by_its_public_name(adapter, tmp_path):
+    lay_out_adapter(adapter, tmp_path / "out", "# card", "intfloat/multilingual-e5-small")
+    config = json.loads((tmp_path / "out" / "adapter_config.json").read_text("utf-8"))
+    assert config == {"base_model_name_or_path": "intfloat/multilingual-e5-small", "peft_type": "LORA", "r": 4}
+
+
+def test_a_bundles_card_keeps_what_it_said_of_the_model(sent_bundle):
+    card = sent_bundle[1][CARD_FILE].decode()
     assert metadata(card)["library_name"] == "onnx"
     assert "base_model" not in metadata(card)  # a folder's name is none on the hub
     assert "- Base: `tiny-base`\n- Trained on: `posts.jsonl` (9 rows)" in card
@@ -145,15 +157,8 @@ def test_a_run_sends_its_bundle_or_its_adapter(bundle, adapter, tmp_path, capsys
     assert "adapter_model.safetensors" in listed(capsys, run, "--what", "adapter")
 
 
-def test_a_dry_run_needs_neither_token_nor_network(bundle, tmp_path, there):
-    done = pushed(replace(there, url="http://127.0.0.1:1"), tmp_path, bundle.path, "--dry-run", token=None)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert f"nothing was sent; without --dry-run this goes to {REPO}" in done.stdout
-    assert re.search(rf"^{MODEL_FILE} +[\d,]+ bytes$", done.stdout, re.MULTILINE)
-
-
-def test_without_a_token_nothing_is_begun(bundle, there, tmp_path):
-    done = pushed(there, tmp_path, bundle.path, token=None)
+def test_without_a_token_nothing_is_begun(bundle, there):
+    done = push(there.url, bundle.path, token=None)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("training: no Hugging Face token: `hf auth login`, or set HF_TOKEN")
     assert not there.repos
@@ -169,12 +174,6 @@ def test_a_repository_that_is_public_is_not_sent_what_is_private(bundle, there):
     there.repos[REPO] = False
     assert f"{REPO} is there already and public" in refused(HfApi(there.url, TOKEN), bundle.path, private=True)
     assert not there.files
-
-
-def test_a_private_repository_that_is_there_is_committed_to(bundle, there, tmp_path):
-    there.repos[REPO] = True
-    assert pushed(there, tmp_path, bundle.path, "--private").returncode == 0
-    assert MODEL_FILE in there.files[REPO]
 
 
 @pytest.mark.parametrize(

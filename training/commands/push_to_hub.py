@@ -45,7 +45,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _push(options: argparse.Namespace) -> int:
     from huggingface_hub import HfApi
-    from huggingface_hub.utils import disable_progress_bars
+    from huggingface_hub.utils.tqdm import disable_progress_bars
 
     from training.artifacts import Kind
     from training.hub import require_token, send
