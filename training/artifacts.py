@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import assert_never
 
 from semantic_service.contract.bundle import CONFIG_FILE, MANIFEST_FILE, sync
-from training.config import TrainConfig
+from training.config import ModelConfig, TrainConfig
 from training.errors import ConfigError
 from training.runs import Run
 
@@ -94,6 +94,12 @@ def find_adapter(path: Path) -> Path:
 def run_config(run: Path, *overrides: str) -> TrainConfig:
     """Read the config that a run was begun with; `overrides` as in `TrainConfig.load`."""
     return TrainConfig.load(Run(run).config, overrides)
+
+
+def window_of(adapter: Path) -> int:
+    """Give the tokens of a window: as in the config of the run that an adapter lies in, else the default."""
+    run = adapter.parent
+    return run_config(run).model.max_tokens if Run(run).config.is_file() else ModelConfig().max_tokens
 
 
 def named_base(adapter: Path) -> str:

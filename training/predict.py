@@ -112,8 +112,8 @@ def _row(path: Path, line: int | None, row: dict[str, Any] | str, columns: Colum
         return Row(values, error=str(error))
 
 
-def judge_rows(judge: Judge, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
-    """Judge rows in order, with a progress bar on a terminal.
+def judge_rows(judge: Judge, rows: Sequence[Row], *, has_bar: bool) -> Iterator[dict[str, Any]]:
+    """Judge rows in order, if wanted with a progress bar on a terminal.
 
     Yields:
         The row with `predicted`, once for each model; or with `error`.
@@ -121,7 +121,8 @@ def judge_rows(judge: Judge, rows: Sequence[Row]) -> Iterator[dict[str, Any]]:
     """
     with ThreadPoolExecutor(judge.threads) as pool:
         answers = pool.map(lambda row: judge.judge(row.text) if row.text else [], rows)
-        for row, said in tqdm(zip(rows, answers, strict=True), total=len(rows), desc="predict", unit="text", disable=None):
+        bar = tqdm(answers, total=len(rows), desc="predict", unit="text", disable=None if has_bar else True)
+        for row, said in zip(rows, bar, strict=True):
             if not said:
                 yield {**row.values, "error": row.error}
             for answer in said:

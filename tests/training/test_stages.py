@@ -9,6 +9,7 @@ pytest.importorskip("torch", reason="adapters need the train extra: pip install 
 
 import numpy as np
 import torch
+from peft import AutoPeftModelForSequenceClassification
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
@@ -18,6 +19,7 @@ from semantic_service.engine.classifier import OnnxClassifier, softmax
 from tests.tiny_base import POSITIONS, rows, word_piece, write_adapter, write_base, write_rows
 from training.__main__ import main
 from training.config import TrainConfig
+from training.hub import lay_out_adapter
 from training.runs import Run
 
 pytestmark = [
@@ -97,7 +99,10 @@ def gap(first, second):
 
 def by_transformers(path, texts):
     """Ask a folder as anybody would who has transformers alone."""
-    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    return by_torch(AutoModelForSequenceClassification.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path), texts)
+
+
+def by_torch(model, tokenizer, texts):
     with torch.inference_mode():
         return [model(**tokenizer(text, return_tensors="pt")).logits.softmax(dim=1)[0].tolist() for text in texts]
 
@@ -220,6 +225,20 @@ def test_a_run_whose_rows_have_changed_is_not_exported(bundle, run_dir, folder, 
         (folder / "held.jsonl").write_bytes(before)
     assert "was begun with other rows than its data files hold now: put them back" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def test_an_adapter_as_it_is_sent_is_loaded_as_its_card_says(base, adapters, tmp_path, capsys):
+    lay_out_adapter(adapters[0], tmp_path / "sent", "", str(base))
+    answers = list(asked(capsys, adapters[0], *TEXTS).values())
+    model = AutoPeftModelForSequenceClassification.from_pretrained(tmp_path / "sent", num_labels=3).eval()
+    assert gap(by_torch(model, AutoTokenizer.from_pretrained(tmp_path / "sent"), TEXTS), answers) < 1e-4
+
+
+def test_a_run_can_be_sent_merged(run_dir, merged, capsys):
+    capsys.readouterr()
+    assert main(["push-to-hub", str(run_dir), "--what", "merged", "--repo", "me/x", "--dry-run"]) == 0
+    names = [line.split()[0] for line in capsys.readouterr().out.splitlines()[:-1]]
+    assert set(names) == {"README.md", *(path.name for path in merged.iterdir())}
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,8 @@ def _judge_file(options: argparse.Namespace) -> int:
     from training.predict import judge_rows, read_texts
 
     rows = read_texts(options.file, Columns(options.text_column))
-    lines = (json.dumps(row, ensure_ascii=False) for row in judge_rows(_judge(options), rows))
+    has_bar = options.out is not None or not sys.stdout.isatty()  # a bar among the answers on a terminal would be torn
+    lines = (json.dumps(row, ensure_ascii=False) for row in judge_rows(_judge(options), rows, has_bar=has_bar))
     if options.out is None:
         for line in lines:
             print(line, flush=True)
@@ -109,7 +110,7 @@ def _judge_file(options: argparse.Namespace) -> int:
 
 
 def _judge(options: argparse.Namespace) -> "Judge":
-    from training.artifacts import Kind, base_of, find_adapter, find_bundle, run_config
+    from training.artifacts import Kind, base_of, find_adapter, find_bundle, window_of
     from training.config import ModelConfig
     from training.predict import BundleJudge
     from training.runs import Run
@@ -124,8 +125,7 @@ def _judge(options: argparse.Namespace) -> "Judge":
     from training.adapted import AdapterJudge, merged_judge
 
     hush_transformers()
-    max_tokens = run_config(path).model.max_tokens if kind is Kind.RUN else ModelConfig().max_tokens
     if kind is Kind.MERGED:
-        return merged_judge(path, max_tokens)
+        return merged_judge(path, ModelConfig().max_tokens)
     adapters = [find_adapter(adapter) for adapter in options.adapters or [path]]
-    return AdapterJudge(options.model if options.adapters else base_of(adapters[0], options.base), adapters, max_tokens)
+    return AdapterJudge(options.model if options.adapters else base_of(adapters[0], options.base), adapters, window_of(adapters[0]))
