@@ -72,7 +72,7 @@ def find_bundle(path: Path) -> Path:
 
 
 def find_adapter(path: Path) -> Path:
-    """Give the adapter's folder of a run, or of an adapter.
+    """Give the adapter's folder of a run, or of an adapter; of a run that fine-tuned the whole model, the folder of the model.
 
     Raises:
         ConfigError: it is neither, or the run has not come so far.
@@ -96,9 +96,9 @@ def run_config(run: Path, *overrides: str) -> TrainConfig:
     return TrainConfig.load(Run(run).config, overrides)
 
 
-def window_of(adapter: Path) -> int:
-    """Give the tokens of a window: as in the config of the run that an adapter lies in, else the default."""
-    run = adapter.parent
+def window_of(model: Path) -> int:
+    """Give the tokens of a window: as in the config of the run that an adapter, or a model, lies in, else the default."""
+    run = model.parent
     return run_config(run).model.max_tokens if Run(run).config.is_file() else ModelConfig().max_tokens
 
 

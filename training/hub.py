@@ -12,8 +12,8 @@ from huggingface_hub.errors import HfHubHTTPError
 
 from semantic_service.contract.bundle import BUNDLE_FILES, CARD_FILE, Bundle, seal
 from semantic_service.contract.labels import Label
-from training.artifacts import ADAPTER_CONFIG, Kind, find_adapter, find_bundle, is_local, named_base
-from training.errors import HubError
+from training.artifacts import ADAPTER_CONFIG, Kind, find_bundle, is_local, named_base, run_config
+from training.errors import ConfigError, HubError
 from training.runs import Run
 
 Form = Literal["adapter", "merged", "onnx"]
@@ -91,8 +91,10 @@ def origin_of(what: Path, base: str | None = None) -> Origin:
     kind = Kind.of(what)
     if kind is Kind.BUNDLE or (kind is Kind.RUN and Run(what).bundle.is_dir()):
         return _origin_of_bundle(Bundle.read(find_bundle(what)), base)
-    if kind is not Kind.MERGED:
-        base = base or public_name(named_base(find_adapter(what)))
+    if kind is Kind.RUN:
+        base = base or public_name(run_config(what).model.base)
+    if kind is Kind.ADAPTER:
+        base = base or public_name(named_base(what))
     lines = [f"# {what.name}", "", f"Judges Chinese forum posts: {_LABELS}.", "", *([] if base is None else [f"- Base: `{base}`"])]
     return Origin(base, "\n".join(lines), {})
 
@@ -117,7 +119,14 @@ def model_card(form: Form, repo: str, origin: Origin) -> str:
 
 
 def lay_out_adapter(adapter: Path, folder: Path, card: str, base: str | None = None) -> None:
-    """Copy an adapter and its tokenizer; its config names the base as `base`, or by the last part of its path."""
+    """Copy an adapter and its tokenizer; its config names the base as `base`, or by the last part of its path.
+
+    Raises:
+        ConfigError: the run fine-tuned the whole model.
+
+    """
+    if Kind.of(adapter) is not Kind.ADAPTER:
+        raise ConfigError(f"{adapter} is {Kind.of(adapter).value}, there is no adapter to send: use --what merged")
     folder.mkdir()
     for name in (ADAPTER_WEIGHTS, *TOKENIZER_FILES):
         if (adapter / name).is_file():

@@ -132,6 +132,15 @@ def test_a_run_that_has_no_bundle_yet_is_judged_by_its_adapter(run_dir, adapters
     assert gap(mine.values(), plain.values()) < 1e-5
 
 
+def test_a_run_that_fine_tuned_the_whole_model_is_judged_by_it(run_dir, merged, tmp_path, capsys):
+    whole = tmp_path / "whole"
+    shutil.copytree(merged, whole / "adapter")
+    shutil.copyfile(run_dir / "config.yaml", whole / "config.yaml")
+    assert gap(asked(capsys, whole, *TEXTS, LONG).values(), asked(capsys, run_dir, *TEXTS, LONG).values()) < 1e-4
+    assert main(["push-to-hub", str(whole), "--what", "adapter", "--repo", "me/x", "--dry-run"]) == 2
+    assert "there is no adapter to send: use --what merged" in capsys.readouterr().err
+
+
 def test_an_adapter_whose_base_is_elsewhere_says_so(adapters, tmp_path, capsys):
     for command in (["predict", str(adapters[1]), "好"], ["merge", str(adapters[1]), "--out", str(tmp_path / "out")]):
         assert main(command) == 2

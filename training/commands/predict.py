@@ -111,21 +111,22 @@ def _judge_file(options: argparse.Namespace) -> int:
 
 def _judge(options: argparse.Namespace) -> "Judge":
     from training.artifacts import Kind, base_of, find_adapter, find_bundle, window_of
-    from training.config import ModelConfig
     from training.predict import BundleJudge
     from training.runs import Run
 
     path = Path(options.model)
-    kind = None if options.adapters else Kind.of(path)
-    is_bundle = kind is Kind.BUNDLE or (kind is Kind.RUN and Run(path).bundle.is_dir())
-    if options.base is not None and (is_bundle or kind is Kind.MERGED):
+    kind = Kind.ADAPTER if options.adapters else Kind.of(path)
+    if kind is Kind.RUN and not Run(path).bundle.is_dir():
+        path = find_adapter(path)
+        kind = Kind.of(path)  # a model that was fine-tuned whole lies there as a merged one does
+    if options.base is not None and kind is not Kind.ADAPTER:
         raise ConfigError(f"{path} has no base to put it on: leave --base out")
-    if is_bundle:
+    if kind in {Kind.RUN, Kind.BUNDLE}:
         return BundleJudge(find_bundle(path))
     from training.adapted import AdapterJudge, merged_judge
 
     hush_transformers()
     if kind is Kind.MERGED:
-        return merged_judge(path, ModelConfig().max_tokens)
+        return merged_judge(path, window_of(path))
     adapters = [find_adapter(adapter) for adapter in options.adapters or [path]]
     return AdapterJudge(options.model if options.adapters else base_of(adapters[0], options.base), adapters, window_of(adapters[0]))
