@@ -19,6 +19,9 @@ from transformers import (
 )
 
 from semantic_service.contract.labels import Label
+from training.config import LoraConfig
+from training.methods import add_lora
+from training.pretrained import load_base
 
 SIGNS = {Label.COMPLIANT: "晴好", Label.SUSPICIOUS: "私聊", Label.VIOLATION: "赌博"}
 FILLER = "".join(map(chr, range(0x4E00, 0x4E00 + 150)))  # 150 characters of CJK, none of them above
@@ -96,3 +99,17 @@ def byte_pairs() -> PreTrainedTokenizerBase:
 def write_decoder(folder: Path) -> Path:
     """Save a decoder of Qwen2's kind, with its tokenizer."""
     return write_base(folder, byte_pairs(), Qwen2Config)
+
+
+def write_adapter(folder: Path, base: Path, seed: int = 3, **section: object) -> Path:
+    """Save an adapter as training could have left it: everything that trains has moved."""
+    model, tokenizer = load_base(str(base))
+    adapted = add_lora(model, LoraConfig(rank=4, **section))
+    source = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in adapted.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn(parameter.shape, generator=source) / 5)
+    adapted.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

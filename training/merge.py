@@ -37,7 +37,13 @@ def merge(
                     weight.lerp_(other[name], 0.5)
     if any(logit_adjustment):
         _adjust(merged, logit_adjustment)
-    return merged.eval(), AutoTokenizer.from_pretrained(adapter)
+    return merged.eval(), load_tokenizer(base, adapter)
+
+
+def load_tokenizer(base: str, adapter: Path) -> PreTrainedTokenizerBase:
+    """Give the tokenizer that an adapter was trained with; an adapter's folder that holds none was trained with its base's."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(adapter if (adapter / "tokenizer_config.json").is_file() else base)
+    return tokenizer
 
 
 def _merged(base: str, adapter: Path) -> PreTrainedModel:

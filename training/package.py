@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
 from semantic_service.contract.text import normalise
@@ -11,7 +12,7 @@ from semantic_service.engine.classifier import OnnxClassifier
 from training.config import TrainConfig
 from training.evaluate import Metrics
 from training.precision import Candidate
-from training.runs import Run, git_revision
+from training.runs import git_revision
 from training.sign import signer
 
 # Scored again each time the bundle is loaded: short and long, plain and disguised, in and out of the model's language.
@@ -35,17 +36,17 @@ class Product:
     training_rows: Mapping[str, int]  # by file
 
 
-def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
-    """Seal the bundle `run.bundle`, signed if the config names a key; its version is the run's id."""
+def package(config: TrainConfig, version: str, target: Path, product: Product) -> Bundle:
+    """Seal the bundle `target`, signed if the config names a key."""
     chosen = product.chosen
-    staging = run.bundle.with_name("bundle.partial")
+    staging = target.with_name(f"{target.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
-    (staging / CARD_FILE).write_text(model_card(config, run.id, product), encoding="utf-8")
+    (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
-        model_version=run.id,
+        model_version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         max_tokens=config.model.max_tokens,
         temperature=chosen.temperature,
@@ -57,7 +58,7 @@ def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
         self_check=_self_check(config, chosen),
         sha256={},
     )
-    return seal(staging, manifest, run.bundle, signer(config))
+    return seal(staging, manifest, target, signer(config))
 
 
 def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:

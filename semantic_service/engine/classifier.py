@@ -96,10 +96,16 @@ class OnnxClassifier:
         return answer
 
     def score(self, text: str) -> Score:
-        """Score a normalised text; of several windows the most severe one counts (the highest mean label id)."""
+        """Score a normalised text; of several windows the most severe one counts."""
         windows = self.windows(text)
         each = softmax(np.stack([self.logits(window) for window in windows]) / np.float32(self.temperature))
-        return Score(each[int(np.argmax(each @ _SEVERITY))], len(windows), sum(map(len, windows)))
+        return Score(most_severe(each), len(windows), sum(map(len, windows)))
+
+
+def most_severe(windows: Probabilities) -> Probabilities:
+    """Pick of a text's windows [n, 3] the one that counts: the highest mean label id."""
+    severest: Probabilities = windows[int(np.argmax(windows @ _SEVERITY))]
+    return severest
 
 
 def _check_shape(session: onnxruntime.InferenceSession) -> None:

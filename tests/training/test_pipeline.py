@@ -203,7 +203,8 @@ def test_a_killed_run_does_not_carry_on_with_other_rows(killed, project, capsys)
         posts.write_bytes(before)
     assert (
         capsys.readouterr().err
-        == f"training: {killed} was begun with other rows than its data files hold now: choose another --run-dir, or --resume none\n"
+        == f"training: {killed} was begun with other rows than its data files hold now: put them back, or start anew "
+        "(`training run` with another --run-dir, or --resume none)\n"
     )
 
 

@@ -25,3 +25,10 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 def columns(options: argparse.Namespace) -> Columns:
     """Read what `add_columns` declared."""
     return Columns(options.text_column, options.label_column)
+
+
+def hush_transformers() -> None:
+    """Keep transformers from advising to train the head that an adapter is about to bring."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
