@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
-from training.commands import doctor, evaluate, registry, run, runs
+from training.commands import doctor, evaluate, plan, registry, run, runs
 from training.errors import TrainingError
 
-_GROUPS = (doctor, run, evaluate, runs, registry)
+_GROUPS = (doctor, plan, run, evaluate, runs, registry)
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
+  python -m training plan training/configs/base.yaml --set data.train=[posts.jsonl]    what it will take, what is wrong
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
   python -m training run training/configs/embedded-1.yaml
   python -m training evaluate semantic_service/default_model test.jsonl --json

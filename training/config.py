@@ -66,10 +66,13 @@ class LearningRates(_Section):
 
 
 class TrainSection(_Section):
-    """How to fine-tune."""
+    """How to fine-tune.
+
+    `batch_size: auto` is the largest power of two, up to 64, that should fit into the free memory; a run keeps what it was begun with.
+    """
 
     epochs: Annotated[float, Field(gt=0)] = 3
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 32
     learning_rate: LearningRates = LearningRates()
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.06
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

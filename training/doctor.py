@@ -98,9 +98,14 @@ class Diagnosis:
         return pairs
 
     @property
+    def unusable(self) -> tuple[str, ...]:
+        """The problems that training refuses, of files and rows, each with its place and what to do; rows with one flaw share an entry."""
+        return tuple(_unusable(self.files))
+
+    @property
     def problems(self) -> tuple[str, ...]:
-        """What must be put right, each with its place and what to do; rows with the same flaw share an entry."""
-        return (*_unusable(self), *_shared(self))
+        """What must be put right, the unusable first."""
+        return (*self.unusable, *_absent(self), *_shared(self))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -126,7 +131,7 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
     doubled, empty, broken = [], [], []
     for line, row in scan_rows(path):
         rows += line is not None
-        text, label, reason = _parse(row, columns)
+        text, label, reason = parse(row, columns)
         if reason is not None:
             broken.append(Flaw(line, reason))
         if text == "" and line is not None:
@@ -142,8 +147,8 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
     return FileReport(str(path), rows, {name: counts[name] for name in LABEL_NAMES}, _percentiles(lengths), *found)
 
 
-def _parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, Label | None, str | None]:
-    """Give a row's normalised text, its label, and why one of them is None."""
+def parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, Label | None, str | None]:
+    """Give a row's normalised text, its label, and why one of them is None; the reason holds no text."""
     if isinstance(row, str):
         return None, None, row
     text, value, names = None, None, (columns.text, columns.label)
@@ -174,8 +179,8 @@ def _named(places: Iterable[object]) -> str:
     return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
 
 
-def _unusable(diagnosis: Diagnosis) -> Iterator[str]:
-    for report in diagnosis.files:
+def _unusable(files: Iterable[FileReport]) -> Iterator[str]:
+    for report in files:
         places: dict[str, list[str]] = defaultdict(list)
         for flaw in report.broken:
             places[flaw.reason].append(report.file if flaw.line is None else f"{report.file}:{flaw.line}")
@@ -183,6 +188,9 @@ def _unusable(diagnosis: Diagnosis) -> Iterator[str]:
         yield from (f"{_named(rows)}: {reason}" for reason, rows in places.items() if rows)
         if not any(report.counts.values()):
             yield f"{report.file}: has no usable row"
+
+
+def _absent(diagnosis: Diagnosis) -> Iterator[str]:
     for name, count in diagnosis.counts.items():
         if not count:
             yield f"no row is {name}: a model can't learn a label that it never sees, add rows of it"

@@ -161,6 +161,7 @@ def _trainer(
 ) -> Trainer:
     train, validation = (_Encoded(examples, tokenizer, config.model.max_tokens) for examples in sets)
     loss = _weighted_loss(config, sets[0])
+    assert isinstance(config.train.batch_size, int)  # auto is a number by now
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder))
@@ -192,6 +193,7 @@ class _Trainer(Trainer):
 
 def _arguments(config: TrainConfig, run: Run) -> TrainingArguments:
     train = config.train
+    assert isinstance(train.batch_size, int)
     cuda = torch.cuda.is_available()
     bf16 = torch.cuda.is_bf16_supported() if cuda else bool(torch.cpu.get_capabilities().get("avx512_bf16"))
     return TrainingArguments(

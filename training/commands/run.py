@@ -26,10 +26,14 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from training.disk import one_message_when_full
     from training.pipeline import QUICK, run_pipeline
-    from training.runs import Run
+    from training.plan import choose_batch_size
+    from training.runs import RUNS, Run
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
-    bundle = run_pipeline(config, Run.open(config, options.run_dir, anew=options.resume == "none"), options.resume)
+    with one_message_when_full(options.run_dir or RUNS):
+        run = Run.open(config, options.run_dir, anew=options.resume == "none")
+        bundle = run_pipeline(run.settle(choose_batch_size), run, options.resume)
     print(bundle.path)
     return 0

@@ -1,0 +1,173 @@
+"""What a fine-tuning will need, reckoned from the base's config alone: parameters, memory, arithmetic."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from semantic_service.contract.labels import Label
+from training.config import TrainConfig
+from training.errors import BaseModelError, ConfigError
+from training.finetune import HEAD_MODULES, add_lora
+
+LARGEST_BATCH = 64  # a larger one trains short texts no faster, and wants other learning rates than the configs'
+SAFE_SHARE = 0.8  # of the free memory; the rest is for buffers, fragments, and what the estimate leaves out
+_FLOAT = 4  # bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """Bytes and floating-point operations of a fine-tuning.
+
+    Weights and gradients are fp32, AdamW keeps two more numbers for each weight that trains. For the backward pass each linear
+    layer, an adapter's too, leaves its input and its output, and each attention its scores, their softmax and a dropout mask for
+    each two tokens. For a Transformer this adds up to the count of Korthikanti et al. 2022 (arXiv:2205.05198, section 4) with 4
+    bytes a number; mixed precision and fused attention need less.
+
+    A token costs 2 operations a weight forwards, 2 back through it, and 2 for the weight's own gradient if it trains
+    (Kaplan et al. 2020, arXiv:2001.08361, section 2.1): 6, or 4 where the weight is frozen. Embeddings are looked up and cost none.
+    """
+
+    weights: int  # bytes
+    gradients: int  # bytes
+    optimiser: int  # bytes
+    activations_per_token: int  # bytes
+    activations_per_pair: int  # bytes, for each two tokens of a row
+    train_flops_per_token: int
+    score_flops_per_token: int
+    width: int  # of the hidden states
+
+    @classmethod
+    def of(cls, model: torch.nn.Module, width: int, heads: int) -> Self:
+        """Reckon a model's needs from its shapes; `heads` are the attention heads of all its layers."""
+        trainable, total = (sum(column) for column in zip(*parameters_by_part(model).values(), strict=True))
+        linear = [
+            module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".original_module" not in name
+        ]
+        products = sum(module.weight.numel() for module in linear)
+        trained = sum(module.weight.numel() for module in linear if module.weight.requires_grad)
+        return cls(
+            weights=_FLOAT * total,
+            gradients=_FLOAT * trainable,
+            optimiser=2 * _FLOAT * trainable,
+            activations_per_token=_FLOAT * sum(module.in_features + module.out_features for module in linear),
+            activations_per_pair=3 * _FLOAT * heads,
+            train_flops_per_token=4 * products + 2 * trained,
+            score_flops_per_token=2 * products,
+            width=width,
+        )
+
+    def activations(self, batch_size: int, tokens: int) -> int:
+        """Bytes that a batch of rows of `tokens` tokens leaves for the backward pass."""
+        return batch_size * tokens * (self.activations_per_token + self.activations_per_pair * tokens)
+
+    def memory(self, batch_size: int, tokens: int) -> int:
+        """Bytes in all, with a batch of rows of `tokens` tokens."""
+        return self.weights + self.gradients + self.optimiser + self.activations(batch_size, tokens)
+
+    def fits(self, batch_size: int, tokens: int, free: int) -> bool:
+        """Whether a batch should find room in the free memory (bytes)."""
+        return self.memory(batch_size, tokens) <= SAFE_SHARE * free
+
+    def largest_batch(self, tokens: int, free: int) -> int:
+        """Choose the largest power of two, up to `LARGEST_BATCH`, whose batch of the longest rows fits.
+
+        A power of two, so that the choice does not follow every change of the free memory.
+
+        Raises:
+            ConfigError: not even one row fits.
+
+        """
+        sizes = [1 << power for power in range(LARGEST_BATCH.bit_length())]
+        fitting = [size for size in sizes if self.fits(size, tokens, free)]
+        if not fitting:
+            needed = self.memory(1, tokens) / SAFE_SHARE
+            raise ConfigError(
+                f"one row of {tokens} tokens wants about {gigabytes(needed)} of memory, and {gigabytes(free)} are free: "
+                "lower model.max_tokens, choose a smaller model.base, or free memory"
+            )
+        return fitting[-1]
+
+
+def parameters_by_part(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Count the parameters of encoder, adapters and head: those that train, and all."""
+    counts = {"encoder": (0, 0), "adapters": (0, 0), "head": (0, 0)}
+    for name, parameter in model.named_parameters():
+        if ".original_module." in name:  # the head as it was before it was wrapped
+            continue
+        part = "adapters" if "lora_" in name else "encoder" if set(name.split(".")).isdisjoint(HEAD_MODULES) else "head"
+        trainable, total = counts[part]
+        counts[part] = trainable + parameter.numel() * parameter.requires_grad, total + parameter.numel()
+    return counts
+
+
+def gigabytes(count: float) -> str:
+    """Write bytes for a person."""
+    return f"{count / 1e9:.2f} GB"
+
+
+def outline(config: TrainConfig) -> tuple[PreTrainedModel | PeftModel, Needs]:
+    """Build the model that will train on torch's meta device, which has shapes and no weights.
+
+    Raises:
+        BaseModelError: the base, or the adapter to go on from, isn't there, or is too short.
+        ConfigError: the base has no such target modules.
+
+    """
+    base = config.model.base
+    try:
+        shape = AutoConfig.from_pretrained(base, num_labels=len(Label))
+        with torch.device("meta"):
+            model: PreTrainedModel = AutoModelForSequenceClassification.from_config(shape)
+    except (OSError, ValueError) as error:
+        raise _not_there(base, error) from error
+    refuse_too_long(model, config.model.max_tokens, base)
+    heads, width = shape.num_hidden_layers * shape.num_attention_heads, shape.hidden_size
+    with torch.device("meta"):
+        adapted = add_lora(model, config.lora) if config.model.adapter is None else _adapted_as_before(model, config)
+    return adapted, Needs.of(adapted, width, heads)
+
+
+def refuse_too_long(model: PreTrainedModel, max_tokens: int, base: str) -> None:
+    """Check that a window fits.
+
+    Raises:
+        BaseModelError: the base has fewer positions than `max_tokens`.
+
+    """
+    positions = getattr(model.config, "max_position_embeddings", None) or max_tokens
+    table = next((module for path, module in model.named_modules() if path.endswith("position_embeddings")), None)
+    if isinstance(table, torch.nn.Embedding) and table.padding_idx is not None:
+        positions -= table.padding_idx + 1  # RoBERTa counts from behind its pad token's id
+    if max_tokens > positions:
+        raise BaseModelError(f"model.max_tokens is {max_tokens}, but {base} has {positions} positions: lower it, or choose another base")
+
+
+def _adapted_as_before(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
+    try:
+        section = LoraConfig.from_pretrained(str(config.model.adapter), inference_mode=False)
+        adapted = get_peft_model(model, section)
+    except (OSError, ValueError) as error:
+        raise BaseModelError(f"model.adapter {config.model.adapter} can't be loaded onto this base ({error})") from error
+    assert isinstance(adapted, PeftModel)
+    return adapted
+
+
+def load_tokenizer(base: str) -> PreTrainedTokenizerBase:
+    """Load a base's tokenizer without its weights.
+
+    Raises:
+        BaseModelError: there is none.
+
+    """
+    try:
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(base)
+    except (OSError, ValueError) as error:
+        raise _not_there(base, error) from error
+    return tokenizer
+
+
+def _not_there(base: str, error: Exception) -> BaseModelError:
+    return BaseModelError(f"model.base {base!r} can't be loaded, give a local folder or a Hugging Face name ({error})")
