@@ -1,4 +1,4 @@
-"""A full disk, told in one message whichever library met it."""
+"""A full disk: refused before training where it can be foreseen, else told in one message whichever library met it."""
 
 import errno
 import shutil
@@ -10,6 +10,8 @@ from training.errors import DiskFullError, TrainingError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _SAID = ("No space left on device", "Disk quota exceeded")  # by libraries written in Rust, which keep no errno
+_GRAPH_BYTES = 4 + 3 + 4  # a parameter's, in the fp32 graph, three int8 graphs and the bundle
+_CHECKPOINT_BYTES = 4 * 12 + 2 * 4  # a trainable one's, in four checkpoints with two moments each, and in two best epochs
 _NOTHING_BYTES = 1 << 20  # free space below which torch's "file write failed", which names no cause, is put down to the disk
 
 
@@ -24,12 +26,27 @@ def one_message_when_full(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _says_full(error) and (isinstance(error, TrainingError) or not _has_no_room(folder)):
+        if not _says_full(error) and (isinstance(error, TrainingError) or _free_bytes(folder) > _NOTHING_BYTES):
             raise
         raise DiskFullError(
             f"the disk of {folder} is full: make room (older runs' checkpoints are the largest), and give the same command again; "
             "it carries on where it stopped"
         ) from error
+
+
+def refuse_small_disk(folder: Path, parameters: int, trainable: int) -> None:
+    """Refuse, before training, a disk that a run in `folder` would fill.
+
+    Raises:
+        DiskFullError: there is too little room for the checkpoints, graphs and bundle of so many parameters.
+
+    """
+    needed = _GRAPH_BYTES * parameters + _CHECKPOINT_BYTES * trainable
+    if (free := _free_bytes(folder)) < needed:
+        raise DiskFullError(
+            f"the disk of {folder} has {free / 1e9:.1f} GB free, and a run writes about {needed / 1e9:.1f} GB: make room, or choose "
+            "another --run-dir"
+        )
 
 
 def _says_full(error: BaseException | None) -> bool:
@@ -41,6 +58,6 @@ def _says_full(error: BaseException | None) -> bool:
     return False
 
 
-def _has_no_room(folder: Path) -> bool:
+def _free_bytes(folder: Path) -> int:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
-    return shutil.disk_usage(existing).free < _NOTHING_BYTES
+    return shutil.disk_usage(existing).free

@@ -17,6 +17,7 @@ from training.rows import scan_rows
 from training.tables import markdown_table
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
+SHORT = 6  # letters; shorter texts are often alike by chance
 SHOWN = 3  # places that a finding names; `as_dict` has all
 
 _WORD = re.compile(r"[\w.-]{0,20}", re.ASCII)  # what is shown of a file's content: such labels and column names, never a text
@@ -73,10 +74,15 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What the files hold, one by one and together. `repeated` lists, for each text that stands in several rows, all of them."""
+    """What the files hold, one by one and together.
+
+    `repeated` lists, for each text that stands in several rows, all of them; `alike` the rows whose texts differ in punctuation, digits,
+    emoji or blanks alone, of texts that stand in one file each.
+    """
 
     files: tuple[FileReport, ...]
     repeated: tuple[tuple[Occurrence, ...], ...]
+    alike: tuple[tuple[Occurrence, ...], ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -91,11 +97,12 @@ class Diagnosis:
     @property
     def leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
         """For each two files that share texts, each shared text's first row in both."""
-        pairs = defaultdict(list)
-        for rows in self.repeated:
-            for one, other in combinations((next(group) for _, group in groupby(rows, lambda row: row.file)), 2):
-                pairs[one.file, other.file].append((one, other))
-        return pairs
+        return _across_files(self.repeated)
+
+    @property
+    def near_leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
+        """For each two files with texts that are alike, the first such rows in both."""
+        return _across_files(self.alike)
 
     @property
     def unusable(self) -> tuple[str, ...]:
@@ -122,7 +129,26 @@ def examine(files: Sequence[Path], columns: Columns) -> Diagnosis:
     """Read every row of the files, whatever is wrong with others. A file named twice is read once."""
     places: dict[str, list[Occurrence]] = defaultdict(list)
     reports = tuple(_examine_file(path, columns, places) for path in dict.fromkeys(files))
-    return Diagnosis(reports, tuple(tuple(rows) for rows in places.values() if len(rows) > 1))
+    return Diagnosis(reports, tuple(tuple(rows) for rows in places.values() if len(rows) > 1), _alike(places))
+
+
+def _alike(places: Mapping[str, Sequence[Occurrence]]) -> tuple[tuple[Occurrence, ...], ...]:
+    """Group the texts that are equal by their letters; one that leaks as it stands needs no second mention."""
+    groups: dict[str, list[Occurrence]] = defaultdict(list)
+    for text, rows in places.items():
+        letters = "".join(filter(str.isalpha, text))
+        if len(letters) >= SHORT and len({row.file for row in rows}) == 1:
+            groups[letters].append(rows[0])
+    return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
+
+
+def _across_files(groups: Iterable[Sequence[Occurrence]]) -> dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]]:
+    """Pair the first row that each group has in one file with its first in another."""
+    pairs = defaultdict(list)
+    for rows in groups:
+        for one, other in combinations((next(group) for _, group in groupby(rows, lambda row: row.file)), 2):
+            pairs[one.file, other.file].append((one, other))
+    return pairs
 
 
 def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrence]]) -> FileReport:
@@ -212,6 +238,12 @@ def _tolerable(diagnosis: Diagnosis) -> Iterator[str]:
     for report in diagnosis.files:
         if report.doubled:
             yield f"{report.file}: {len(report.doubled)} doubled (line {_named(report.doubled)}): training keeps one row of each text"
+    for (one, other), pairs in diagnosis.near_leaks.items():
+        texts = _named(f"{row} ~ {twin}" for row, twin in pairs)
+        yield (
+            f"texts in {one} and {other} that differ in punctuation, digits or emoji alone: {len(pairs)} ({texts}): "
+            "if one file measures the model, it measures these too well"
+        )
 
 
 def to_markdown(diagnosis: Diagnosis) -> str:

@@ -1,5 +1,6 @@
 """What a fine-tuning will need, reckoned from the base's config alone: parameters, memory, arithmetic."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -13,7 +14,7 @@ from training.errors import BaseModelError, ConfigError
 from training.finetune import HEAD_MODULES, add_lora
 
 LARGEST_BATCH = 64  # a larger one trains short texts no faster, and wants other learning rates than the configs'
-SAFE_SHARE = 0.8  # of the free memory; the rest is for buffers, fragments, and what the estimate leaves out
+SAFE_SHARE = 0.6  # of the free memory: peaks of 1.3 to 1.7 times the estimate were measured, as allocators keep what was freed
 _FLOAT = 4  # bytes
 
 
@@ -30,9 +31,7 @@ class Needs:
     (Kaplan et al. 2020, arXiv:2001.08361, section 2.1): 6, or 4 where the weight is frozen. Embeddings are looked up and cost none.
     """
 
-    weights: int  # bytes
-    gradients: int  # bytes
-    optimiser: int  # bytes
+    parameters: Mapping[str, tuple[int, int]]  # by part: those that train, all
     activations_per_token: int  # bytes
     activations_per_pair: int  # bytes, for each two tokens of a row
     train_flops_per_token: int
@@ -42,16 +41,13 @@ class Needs:
     @classmethod
     def of(cls, model: torch.nn.Module, width: int, heads: int) -> Self:
         """Reckon a model's needs from its shapes; `heads` are the attention heads of all its layers."""
-        trainable, total = (sum(column) for column in zip(*parameters_by_part(model).values(), strict=True))
         linear = [
             module for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and ".original_module" not in name
         ]
         products = sum(module.weight.numel() for module in linear)
         trained = sum(module.weight.numel() for module in linear if module.weight.requires_grad)
         return cls(
-            weights=_FLOAT * total,
-            gradients=_FLOAT * trainable,
-            optimiser=2 * _FLOAT * trainable,
+            parameters=parameters_by_part(model),
             activations_per_token=_FLOAT * sum(module.in_features + module.out_features for module in linear),
             activations_per_pair=3 * _FLOAT * heads,
             train_flops_per_token=4 * products + 2 * trained,
@@ -59,17 +55,28 @@ class Needs:
             width=width,
         )
 
+    @property
+    def trainable(self) -> int:
+        """Parameters that train."""
+        return sum(trainable for trainable, _ in self.parameters.values())
+
+    @property
+    def total(self) -> int:
+        """Parameters in all."""
+        return sum(total for _, total in self.parameters.values())
+
+    @property
+    def fixed(self) -> dict[str, int]:
+        """Bytes that do not follow from the batch."""
+        return {"weights": _FLOAT * self.total, "gradients": _FLOAT * self.trainable, "optimiser": 2 * _FLOAT * self.trainable}
+
     def activations(self, batch_size: int, tokens: int) -> int:
         """Bytes that a batch of rows of `tokens` tokens leaves for the backward pass."""
         return batch_size * tokens * (self.activations_per_token + self.activations_per_pair * tokens)
 
     def memory(self, batch_size: int, tokens: int) -> int:
         """Bytes in all, with a batch of rows of `tokens` tokens."""
-        return self.weights + self.gradients + self.optimiser + self.activations(batch_size, tokens)
-
-    def fits(self, batch_size: int, tokens: int, free: int) -> bool:
-        """Whether a batch should find room in the free memory (bytes)."""
-        return self.memory(batch_size, tokens) <= SAFE_SHARE * free
+        return sum(self.fixed.values()) + self.activations(batch_size, tokens)
 
     def largest_batch(self, tokens: int, free: int) -> int:
         """Choose the largest power of two, up to `LARGEST_BATCH`, whose batch of the longest rows fits.
@@ -81,7 +88,7 @@ class Needs:
 
         """
         sizes = [1 << power for power in range(LARGEST_BATCH.bit_length())]
-        fitting = [size for size in sizes if self.fits(size, tokens, free)]
+        fitting = [size for size in sizes if self.memory(size, tokens) <= SAFE_SHARE * free]
         if not fitting:
             needed = self.memory(1, tokens) / SAFE_SHARE
             raise ConfigError(
@@ -108,8 +115,8 @@ def gigabytes(count: float) -> str:
     return f"{count / 1e9:.2f} GB"
 
 
-def outline(config: TrainConfig) -> tuple[PreTrainedModel | PeftModel, Needs]:
-    """Build the model that will train on torch's meta device, which has shapes and no weights.
+def reckon(config: TrainConfig) -> Needs:
+    """Build the model that will train on torch's meta device, where it has shapes and no weights, and reckon its needs.
 
     Raises:
         BaseModelError: the base, or the adapter to go on from, isn't there, or is too short.
@@ -127,7 +134,7 @@ def outline(config: TrainConfig) -> tuple[PreTrainedModel | PeftModel, Needs]:
     heads, width = shape.num_hidden_layers * shape.num_attention_heads, shape.hidden_size
     with torch.device("meta"):
         adapted = add_lora(model, config.lora) if config.model.adapter is None else _adapted_as_before(model, config)
-    return adapted, Needs.of(adapted, width, heads)
+    return Needs.of(adapted, width, heads)
 
 
 def refuse_too_long(model: PreTrainedModel, max_tokens: int, base: str) -> None:

@@ -33,6 +33,7 @@ from training.checkpoints import KEPT, BestEpoch, EpochOrder, RefuseNan, StopOnS
 from training.config import LoraConfig as LoraSection
 from training.config import TrainConfig
 from training.dataset import Example, class_weights
+from training.disk import refuse_small_disk
 from training.errors import BaseModelError, ConfigError
 from training.runs import Progress, Run
 
@@ -121,6 +122,7 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
     Raises:
         BaseModelError: the base can't be loaded, or its positions are fewer than max_tokens.
         ConfigError: there is no checkpoint to resume.
+        DiskFullError: there is too little room for the run.
         LossError: the loss became NaN.
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is saved.
 
@@ -132,6 +134,8 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
         raise BaseModelError(f"model.max_tokens is {config.model.max_tokens}, but {config.model.base} has {positions} positions")
     model = add_lora(base, config.lora) if config.model.adapter is None else _go_on(base, config.model.adapter)
     print(parameter_table(model), flush=True)
+    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
+    refuse_small_disk(run.path, sum(size for size, _ in sizes), sum(size for size, trains in sizes if trains))
     stop = StopOnSignal()
     checkpoint = checkpoint_to_resume(run.checkpoints, resume)
     if checkpoint is None:

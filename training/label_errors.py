@@ -118,7 +118,8 @@ def _refuse_few(rows: Sequence[_Row], present: Sequence[Label]) -> None:
     if few := [label.english for label in present if counts[label] < FOLDS]:
         number = counts[Label.parse(few[0])]
         raise DataError(
-            f"--label-errors: only {number} different texts are {few[0]}, and each of {FOLDS} folds needs one: add some, or leave the option out"
+            f"--label-errors: only {number} different texts are {few[0]}, and each of {FOLDS} folds needs one: add some, or leave the "
+            "option out"
         )
     if len(present) < 2:  # noqa: PLR2004 - one label has no other to be mistaken for
         raise DataError("--label-errors: the usable rows have fewer than two labels: add rows of others, or leave the option out")

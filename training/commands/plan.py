@@ -12,8 +12,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     plan = commands.add_parser(
         "plan",
         help="what a config would train and need, and what is wrong with it",
-        description="Say, before any weight is loaded, what would train, the memory and time it should take here, the balance of the labels, "
-        "and every problem of the data. Exit 1 if one would stop the run.",
+        description="Say, before any weight is loaded, what would train, the memory and time it should take here, the balance of the "
+        "labels, and every problem of the data. Exit 1 if one would stop the run.",
         epilog="example: python -m training plan training/configs/base.yaml --set data.train=[posts.jsonl] --set train.batch_size=auto",
     )
     add_config(plan)

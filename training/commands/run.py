@@ -26,9 +26,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from training.cost import choose_batch_size
     from training.disk import one_message_when_full
     from training.pipeline import QUICK, run_pipeline
-    from training.plan import choose_batch_size
     from training.runs import RUNS, Run
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
