@@ -13,7 +13,7 @@ from training.pipeline import Sets, read_sets
 PADDED_TO = 8  # the Trainer's batches are padded to a multiple of it
 TEXTS_AT_ONCE = 1000
 # Of the bare products' speed; the rest goes into dropout, norms and memory. On 2 cores an encoder 384 wide reached 0.22; large models on
-# GPUs reach 0.4 to 0.55 (Korthikanti et al. 2022, table 5).
+# GPUs reach 0.42 to 0.54 (Korthikanti et al. 2022, abstract).
 UTILISATION = 0.25
 
 

@@ -154,7 +154,9 @@ def refuse_too_long(model: PreTrainedModel, max_tokens: int, base: str) -> None:
 
 def _adapted_as_before(model: PreTrainedModel, config: TrainConfig) -> PeftModel:
     try:
-        section = LoraConfig.from_pretrained(str(config.model.adapter), inference_mode=False)
+        section = LoraConfig.from_pretrained(str(config.model.adapter))
+        section.inference_mode = False
+        section.base_model_name_or_path = None  # PEFT warns where the base lies elsewhere now
         adapted = get_peft_model(model, section)
     except (OSError, ValueError) as error:
         raise BaseModelError(f"model.adapter {config.model.adapter} can't be loaded onto this base ({error})") from error

@@ -8,8 +8,6 @@ import pytest
 from training.disk import one_message_when_full, refuse_small_disk
 from training.errors import ConfigError, DiskFullError
 
-NO_SPACE = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")  # noqa: PTH110
 def test_a_write_that_finds_no_space_is_one_message(tmp_path):
@@ -32,11 +30,10 @@ def test_a_full_disk_is_known_by_the_words_of_other_libraries(error, tmp_path):
 
 
 def test_a_full_disk_is_known_behind_the_error_that_it_led_to(tmp_path):
+    error = ConfigError("can't be loaded")
+    error.__cause__ = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     with pytest.raises(DiskFullError), one_message_when_full(tmp_path):
-        try:
-            raise NO_SPACE
-        except OSError as error:
-            raise ConfigError("can't be loaded") from error
+        raise error
 
 
 def test_an_error_without_a_cause_is_put_down_to_a_disk_that_has_no_room(tmp_path, monkeypatch):

@@ -88,7 +88,10 @@ def test_files_of_two_labels_are_judged_between_these(write, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "reason"),
     [
-        ([*posts(60, (Label.COMPLIANT, Label.VIOLATION)), *posts(12)[1 : 3 * (FOLDS - 1) : 3]], "only 4 different texts are suspicious, and each of 5"),
+        (
+            [*posts(60, (Label.COMPLIANT, Label.VIOLATION)), *posts(12)[1 : 3 * (FOLDS - 1) : 3]],
+            "only 4 different texts are suspicious, and each of 5",
+        ),
         (posts(60, (Label.COMPLIANT,)), "the usable rows have fewer than two labels"),
         ([], "the usable rows have fewer than two labels"),
     ],
