@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from semantic_service.contract.labels import Label
+from training.dataset import Columns
 from training.errors import ConfigError
 
 
@@ -73,6 +74,11 @@ class DataConfig(_Section):
     label_column: str = "label"
     label_names: dict[str, _LabelName] = Field(default_factory=dict)
 
+    @property
+    def columns(self) -> Columns:
+        """How to read a row."""
+        return Columns(self.text_column, self.label_column, self.label_names)
+
 
 _Weight = Annotated[float, Field(ge=0)]
 _MixedPrecision = Annotated[
@@ -93,11 +99,12 @@ class TrainSection(_Section):
 
     An optimiser step takes `batch_size` rows `gradient_accumulation` times on each process. Gradients are clipped to `max_grad_norm` (0:
     never). `gradient_checkpointing` saves memory by computing twice. `mixed_precision: auto` is what the machine computes fast.
+    `batch_size: auto` is the largest power of two, up to 64, that should fit into the free memory; a run keeps what it was begun with.
     `focal_gamma` above 0 makes the loss focal (Lin et al. 2017 take 2). `patience` ends a run after so many epochs without a better one.
     """
 
     epochs: Annotated[float, Field(gt=0)] = 3
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 32
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     gradient_checkpointing: bool = False
     mixed_precision: _MixedPrecision = "auto"

@@ -36,6 +36,16 @@ class Columns:
     label: str = "label"
     label_names: Mapping[str, Label] = field(default_factory=dict)
 
+    def parse(self, label: object) -> Label:
+        """Read a label as it stands in the file.
+
+        Raises:
+            UnknownLabelError: it is neither in `label_names` nor one of ours.
+
+        """
+        named = self.label_names.get(str(label))
+        return Label.parse(label) if named is None else named
+
 
 def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[Example]:
     """Read JSONL, CSV or TSV files.
@@ -53,8 +63,7 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
         text, label = text_and_label(row, columns)
-        named = columns.label_names.get(str(label))
-        example = Example(normalise(text).text, Label.parse(label) if named is None else named, str(path), line)
+        example = Example(normalise(text).text, columns.parse(label), str(path), line)
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
     if not example.text:
