@@ -152,7 +152,7 @@ def graft(path: Path, ngrams: Ngrams) -> None:
 
 
 _OUTSIDE = {"input_ids", "attention_mask", "encoder_logits", "logits"}
-_NODES: tuple[tuple[str, str, str, dict[str, int]], ...] = (
+_NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("Slice", "input_ids at_0 at_-1 at_1", "left", {}),
     ("Slice", "input_ids at_1 end at_1", "right", {}),
     ("Mul", "left prime", "spread", {}),
