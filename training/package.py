@@ -83,6 +83,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         "Judges Chinese forum posts: compliant 合规 (0), suspicious 疑似 (1), violation 违规 (2).",
         "",
         f"- Base: `{config.model.base}`, {_method(config)}, ONNX {product.chosen.precision}",
+        *([f"- Beside it: a linear model over tokens and pairs in {config.ngrams.buckets:,} buckets"] if config.ngrams.buckets else []),
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
         "",
