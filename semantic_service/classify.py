@@ -139,6 +139,8 @@ def _json(judgement: Judgement) -> str:
         "decided_by": verdict.decided_by.value,
         "model_version": judgement.model_version,
     }
+    if judgement.tasks:
+        values["tasks"] = {answer.task.name: dict(zip(answer.task.labels, answer.probabilities, strict=True)) for answer in judgement.tasks}
     return json.dumps(values, ensure_ascii=False)
 
 
@@ -153,8 +155,9 @@ def _report(judgement: Judgement, heading: str, latency_ms: float, *, in_colour:
     if judgement.truncated:
         marks.append("已截断 truncated")
     bars = [_bar(label, verdict.probabilities[label], in_colour=in_colour) for label in Label]
+    tasks = [f"  {answer.task.name}: {answer.label} {answer.confidence:.1%}" for answer in judgement.tasks]
     suggestion = f"  建议 suggestion: {_SUGGESTION_CHINESE[verdict.suggestion]} {verdict.suggestion.value} · {latency_ms:.1f} ms"
-    lines = [" · ".join([title, *marks]), *bars, suggestion, ""]
+    lines = [" · ".join([title, *marks]), *bars, *tasks, suggestion, ""]
     return "\n".join([heading, *lines] if heading else lines)
 
 

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from peft import LoraConfig, PeftModel, TaskType, get_peft_model
 from safetensors import SafetensorError
-from sklearn.metrics import f1_score
 from torch.nn.functional import cross_entropy
 from transformers import (
     AutoModelForSequenceClassification,
     AutoTokenizer,
     DataCollatorWithPadding,
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -29,19 +25,21 @@ from transformers import (
 from typing_extensions import override
 
 from semantic_service.contract.labels import LABEL_NAMES, Label
+from semantic_service.contract.tasks import Task
 from training.checkpoints import KEPT, BestEpoch, EpochOrder, RefuseNan, StopOnSignal, best_epoch, checkpoint_to_resume
 from training.config import LoraConfig as LoraSection
 from training.config import TrainConfig
 from training.dataset import Example, class_weights
 from training.errors import BaseModelError, ConfigError
+from training.heads import joint_loss, mean_macro_f1, output_names, targets
 from training.runs import Progress, Run
 
 # The head by the names that transformers gives it: BERT and RoBERTa, DistilBERT, and decoders such as Qwen.
 HEAD_MODULES = ("pooler", "classifier", "pre_classifier", "score")
 
 
-def load_base(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load an encoder with a new head for the three labels, and its tokenizer.
+def load_base(base: str, outputs: Sequence[str] = LABEL_NAMES) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load an encoder with a new head that has an output for each name, and its tokenizer.
 
     Raises:
         BaseModelError: no such local folder, and the hub does not answer or has no such model; or its tokenizer is not a fast one.
@@ -51,9 +49,9 @@ def load_base(base: str) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
         tokenizer = AutoTokenizer.from_pretrained(base)
         model = AutoModelForSequenceClassification.from_pretrained(
             base,
-            num_labels=len(Label),
-            id2label=dict(enumerate(LABEL_NAMES)),
-            label2id={name: index for index, name in enumerate(LABEL_NAMES)},
+            num_labels=len(outputs),
+            id2label=dict(enumerate(outputs)),
+            label2id={name: index for index, name in enumerate(outputs)},
             dtype=torch.float32,
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # not there; not a model; another head; cut short
@@ -126,7 +124,7 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
 
     """
     torch.manual_seed(config.train.seed)
-    base, tokenizer = load_base(config.model.base)
+    base, tokenizer = load_base(config.model.base, output_names(config.further_tasks))
     positions = getattr(base.config, "max_position_embeddings", config.model.max_tokens)
     if config.model.max_tokens > positions:
         raise BaseModelError(f"model.max_tokens is {config.model.max_tokens}, but {config.model.base} has {positions} positions")
@@ -159,8 +157,9 @@ def _trainer(
     sets: tuple[Sequence[Example], Sequence[Example]],
     run: Run,
 ) -> Trainer:
-    train, validation = (_Encoded(examples, tokenizer, config.model.max_tokens) for examples in sets)
-    loss = _weighted_loss(config, sets[0])
+    tasks = config.further_tasks
+    train, validation = (_Encoded(examples, tasks, tokenizer, config.model.max_tokens) for examples in sets)
+    loss = joint_loss(_weighted_loss(config, sets[0]), tasks, config.train.label_smoothing)
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder))
@@ -173,7 +172,7 @@ def _trainer(
         eval_dataset=validation,
         data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
         compute_loss_func=loss,
-        compute_metrics=_macro_f1,
+        compute_metrics=mean_macro_f1(tasks),
         optimizers=(torch.optim.AdamW(_parameter_groups(model, config)), None),
         callbacks=[_Report(run, config.train.batch_size), RefuseNan(), BestEpoch(run.best, save)],
     )
@@ -217,11 +216,11 @@ def _arguments(config: TrainConfig, run: Run) -> TrainingArguments:
 
 
 class _Encoded(torch.utils.data.Dataset[dict[str, Any]]):
-    """Examples as token ids, cut to one window."""
+    """Examples as token ids, cut to one window, with their targets."""
 
-    def __init__(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(self, examples: Sequence[Example], tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._encodings = tokenizer([example.text for example in examples], truncation=True, max_length=max_tokens)
-        self._labels = [int(example.label) for example in examples]
+        self._labels = [targets(example, tasks) for example in examples]
         self.lengths = [len(ids) for ids in self._encodings["input_ids"]]
 
     def __len__(self) -> int:
@@ -257,11 +256,6 @@ def _parameter_groups(model: torch.nn.Module, config: TrainConfig) -> list[dict[
         {"params": parameters, "lr": rates[part], "weight_decay": config.train.weight_decay if decays else 0.0}
         for (part, decays), parameters in groups.items()
     ]
-
-
-def _macro_f1(prediction: EvalPrediction) -> dict[str, float]:
-    logits: NDArray[np.float32] = np.asarray(prediction.predictions)
-    return {"macro_f1": float(f1_score(prediction.label_ids, logits.argmax(axis=1), average="macro"))}
 
 
 class _Report(TrainerCallback):

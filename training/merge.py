@@ -7,26 +7,31 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from semantic_service.contract.labels import LABEL_NAMES
 from training.errors import BaseModelError, ConfigError
 from training.finetune import load_base
 
 
 def merge(
-    base: str, adapter: Path, average_with: Path | None = None, logit_adjustment: Sequence[float] = ()
+    base: str,
+    adapter: Path,
+    average_with: Path | None = None,
+    logit_adjustment: Sequence[float] = (),
+    outputs: Sequence[str] = LABEL_NAMES,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Give the base with adapters and head merged in, ready to export, and the tokenizer it was trained with.
 
     Each weight is the mean of those under `adapter` and under `average_with`, if given; `logit_adjustment` [3] goes into the bias of the
-    head's last layer.
+    head's last layer, which has an output for each name.
 
     Raises:
         BaseModelError: the base, or an adapter, can't be loaded.
         ConfigError: logits are to be adjusted, and the head has no bias.
 
     """
-    merged = _merged(base, adapter)
+    merged = _merged(base, adapter, outputs)
     if average_with is not None:
-        other = _merged(base, average_with).state_dict()
+        other = _merged(base, average_with, outputs).state_dict()
         with torch.no_grad():
             for name, weight in merged.state_dict().items():
                 if weight.is_floating_point():
@@ -36,8 +41,8 @@ def merge(
     return merged.eval(), AutoTokenizer.from_pretrained(adapter)
 
 
-def _merged(base: str, adapter: Path) -> PreTrainedModel:
-    model, _ = load_base(base)
+def _merged(base: str, adapter: Path, outputs: Sequence[str]) -> PreTrainedModel:
+    model, _ = load_base(base, outputs)
     try:
         merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
@@ -51,4 +56,4 @@ def _adjust(model: PreTrainedModel, logit_adjustment: Sequence[float]) -> None:
     if last.bias is None:
         raise ConfigError("export.logit_adjustment: this model's head has no bias to put it into, use train.class_weights")
     with torch.no_grad():
-        last.bias.add_(torch.tensor(logit_adjustment))
+        last.bias[: len(logit_adjustment)].add_(torch.tensor(logit_adjustment))  # the severity's come first

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+import numpy as np
+
 from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
 from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
@@ -12,6 +14,7 @@ from training.config import TrainConfig
 from training.evaluate import Metrics
 from training.precision import Candidate
 from training.runs import Run, git_revision
+from training.tables import task_table
 
 # Scored again each time the bundle is loaded: short and long, plain and disguised, in and out of the model's language.
 SELF_CHECK_TEXTS = (
@@ -55,16 +58,18 @@ def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
         train_config=config.model_dump(mode="json"),
         self_check=_self_check(config, chosen),
         sha256={},
+        tasks=chosen.tasks,
     )
     return seal(staging, manifest, run.bundle)
 
 
 def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:
-    classifier = OnnxClassifier(chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE, config.model.max_tokens, chosen.temperature)
+    model, tokenizer = chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE
+    classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature, chosen.tasks)
     checks = []
     for text in SELF_CHECK_TEXTS:
-        compliant, suspicious, violation = map(float, classifier.score(normalise(text).text).probabilities)
-        checks.append(SelfCheck(text, (compliant, suspicious, violation)))
+        score = classifier.score(normalise(text).text)
+        checks.append(SelfCheck(text, tuple(map(float, np.concatenate((score.probabilities, *score.tasks))))))
     return tuple(checks)
 
 
@@ -82,6 +87,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         "",
         f"- Base: `{config.model.base}`, LoRA rank {config.lora.rank}, merged, ONNX {product.chosen.precision}",
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
+        *(f"- Task {task.name}: {', '.join(task.labels)}; temperature {task.temperature:.3f}" for task in product.chosen.tasks),
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
         "",
         config.export.card_notes.strip(),
@@ -93,6 +99,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         *(_card_row(name, metrics) for name, metrics in product.metrics.items()),
         "",
         "Flagged means that the label is not compliant. ECE is of three-way confidence, after calibration.",
+        *(["", task_table(product.metrics)] if product.chosen.tasks else []),
     ]
     return "\n".join(lines) + "\n"
 

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from semantic_service.contract.tasks import TaskVerdict
 from semantic_service.contract.text import normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE, Policy, Verdict, decide
 from semantic_service.engine.classifier import OnnxClassifier
@@ -20,7 +21,7 @@ class EmptyTextError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with what an answer, a metric or a log line needs beside it."""
+    """A verdict with what an answer, a metric or a log line needs beside it. `tasks` are the model's answers, whoever decided."""
 
     verdict: Verdict
     scene: str
@@ -28,6 +29,7 @@ class Judgement:
     model_version: str
     tokens: int
     inference_s: float
+    tasks: tuple[TaskVerdict, ...] = ()
 
 
 class Moderator:
@@ -56,4 +58,6 @@ class Moderator:
         compliant, suspicious, violation = map(float, score.probabilities)
         hits = self._lexicon.find(normalised)
         verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self.uncertain_max, hits)
-        return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s)
+        answers = zip(self._classifier.tasks, score.tasks, strict=True)
+        tasks = tuple(TaskVerdict(task, tuple(map(float, probabilities))) for task, probabilities in answers)
+        return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s, tasks)
