@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from semantic_service.contract.tasks import Task
 from training.commands.options import Commands, add_columns, columns
 
 
@@ -15,13 +16,30 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     doctor.add_argument("files", type=Path, nargs="+", metavar="FILE", help="labelled JSONL, CSV or TSV")
     doctor.add_argument("--strict", action="store_true", help="exit 1 if there is any problem")
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        type=_task,
+        dest="tasks",
+        metavar="NAME=LABEL,LABEL",
+        help="a further task that rows may have labels of, e.g. category=none,abuse,advert; may be given several times",
+    )
     add_columns(doctor)
     doctor.set_defaults(command=_doctor)
+
+
+def _task(value: str) -> Task:
+    name, _, labels = value.partition("=")
+    try:
+        return Task(name, tuple(labels.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from training.doctor import examine, to_markdown
 
-    diagnosis = examine(options.files, columns(options))
+    diagnosis = examine(options.files, columns(options, tuple(options.tasks)))
     print(json.dumps(diagnosis.as_dict(), ensure_ascii=False, indent=2) if options.json else to_markdown(diagnosis))
     return 1 if options.strict and diagnosis.problems else 0
