@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from semantic_service.contract.bundle import BundleError
 from semantic_service.contract.labels import Label
+from semantic_service.contract.tasks import TaskVerdict
 from semantic_service.contract.verdict import DEFAULT_SCENE, Decider, PolicyError, Suggestion
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
@@ -140,8 +141,13 @@ def _json(judgement: Judgement) -> str:
         "model_version": judgement.model_version,
     }
     if judgement.tasks:
-        values["tasks"] = {answer.task.name: dict(zip(answer.task.labels, answer.probabilities, strict=True)) for answer in judgement.tasks}
+        values["tasks"] = {answer.task.name: _task(answer) for answer in judgement.tasks}
     return json.dumps(values, ensure_ascii=False)
+
+
+def _task(answer: TaskVerdict) -> dict[str, object]:
+    probabilities = dict(zip(answer.task.labels, answer.probabilities, strict=True))
+    return {"label": answer.label, "confidence": answer.confidence, "probabilities": probabilities}
 
 
 def _report(judgement: Judgement, heading: str, latency_ms: float, *, in_colour: bool) -> str:

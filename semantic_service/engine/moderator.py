@@ -41,6 +41,7 @@ class Moderator:
         self.policy = policy
         self.uncertain_max = uncertain_max
         self.model_version = model_version
+        self.tasks = classifier.tasks
 
     def judge(self, text: str, scene: str = DEFAULT_SCENE) -> Judgement:
         """Judge one text.
@@ -58,6 +59,6 @@ class Moderator:
         compliant, suspicious, violation = map(float, score.probabilities)
         hits = self._lexicon.find(normalised)
         verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self.uncertain_max, hits)
-        answers = zip(self._classifier.tasks, score.tasks, strict=True)
+        answers = zip(self.tasks, score.tasks, strict=True)
         tasks = tuple(TaskVerdict(task, tuple(map(float, probabilities))) for task, probabilities in answers)
         return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s, tasks)

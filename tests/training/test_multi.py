@@ -67,7 +67,7 @@ def project(tmp_path_factory):
         "model": {"base": str(write_base(folder / "base", word_piece(folder / "words"))), "max_tokens": POSITIONS},
         "lora": {"rank": 4},
         "data": {"train": [str(train)], "test": [str(test)], "validation": 0.2},
-        "train": {"epochs": 2, "batch_size": 8, "learning_rate": {"lora": 5e-3, "classifier": 5e-3}},
+        "train": {"epochs": 3, "batch_size": 8, "learning_rate": {"lora": 5e-3, "classifier": 5e-3}},
         "export": {"logit_adjustment": [0.0, 0.25, 0.0]},
     }
     (folder / "multi.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
