@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
+from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from training.errors import ConfigError
 from training.tasks import OTHER_COLUMNS
@@ -39,12 +40,15 @@ class LoraConfig(_Section):
     bias: Literal["none", "all", "lora_only"] = "none"
 
 
+_LabelName = Annotated[Label, BeforeValidator(Label.parse), PlainSerializer(lambda label: label.english)]
+
+
 class DataConfig(_Section):
     """Files of labelled texts. `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
 
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
-    0.3 for a fixed 30 % of a file.
+    0.3 for a fixed 30 % of a file. `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 
     train: Annotated[tuple[Path, ...], Field(min_length=1)]
@@ -54,6 +58,7 @@ class DataConfig(_Section):
     repeat: dict[Path, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     text_column: str = "text"
     label_column: str = "label"
+    label_names: dict[str, _LabelName] = Field(default_factory=dict)
 
 
 _Weight = Annotated[float, Field(ge=0)]
@@ -81,6 +86,17 @@ class TrainSection(_Section):
     max_rows: Annotated[int, Field(ge=50)] | None = None
     logging_steps: Annotated[int, Field(ge=1)] = 20
     checkpoint_steps: Annotated[int, Field(ge=1)] = 200  # between checkpoints; the newest 3 are kept
+
+
+class NgramConfig(_Section):
+    """A linear model over tokens and pairs of neighbours, beside the encoder; it learns from few rows which words give a post away.
+
+    Pairs are hashed into `buckets` (0: no such model); `alpha` is its L2 penalty. How much it counts is fitted on validation.
+    """
+
+    buckets: Annotated[int, Field(ge=0, le=2**24)] = 0
+    alpha: Annotated[float, Field(gt=0)] = 2e-6
+    epochs: Annotated[int, Field(ge=1)] = 10
 
 
 class ExportConfig(_Section):
@@ -140,6 +156,7 @@ class TrainConfig(_Root):
     lora: LoraConfig = LoraConfig()
     data: DataConfig
     train: TrainSection = TrainSection()
+    ngrams: NgramConfig = NgramConfig()
     export: ExportConfig = ExportConfig()
 
     @property

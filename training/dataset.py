@@ -33,10 +33,11 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the file calls the text and the label, and the further tasks to look for."""
+    """What the file calls the text, the label, and, beside our own names for them, the labels; and the further tasks to look for."""
 
     text: str = "text"
     label: str = "label"
+    label_names: Mapping[str, Label] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
 
 
@@ -56,13 +57,18 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
         text, label = text_and_label(row, columns)
-        parsed = None if label is None else Label.parse(label)
-        example = Example(normalise(text).text, parsed, str(path), line, task_labels(row, columns.tasks))
+        severity = None if label is None else _severity(label, columns)
+        example = Example(normalise(text).text, severity, str(path), line, task_labels(row, columns.tasks))
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
     if not example.text:
         raise DataError(f"{path}:{line}: the text is empty")
     return example
+
+
+def _severity(label: object, columns: Columns) -> Label:
+    named = columns.label_names.get(str(label))
+    return Label.parse(label) if named is None else named
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -12,6 +12,7 @@ class TrainingError(Exception):
      |- LossError        a loss that is no number
      |- InterruptedRunError  a run that was told to stop
      |- ParityError      the exported graph does not compute what torch did
+     |- PortabilityError  a bundle that an older processor would refuse
      `- GateError        a challenger that must not become the champion
     """
 
@@ -48,6 +49,12 @@ class InterruptedRunError(TrainingError):
 
 class ParityError(TrainingError):
     """The exported graph and the torch model disagree; nothing is shipped."""
+
+    exit_status = 1
+
+
+class PortabilityError(TrainingError):
+    """The bundle answers otherwise on a processor without VNNI."""
 
     exit_status = 1
 

@@ -15,6 +15,7 @@ from training.export import check_parity, export
 from training.finetune import finetune
 from training.heads import output_names
 from training.merge import merge
+from training.ngrams import add_ngrams
 from training.package import Product, package
 from training.precision import Candidate, choose
 from training.report import Report, write_report
@@ -22,7 +23,6 @@ from training.runs import Run, git_revision
 from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
 
-PARITY_TEXTS = 64
 QUICK_ROWS = 800
 QUICK_EVALUATION_ROWS = 200
 QUICK = (f"train.max_rows={QUICK_ROWS}", "train.epochs=1", "train.logging_steps=5")
@@ -47,7 +47,7 @@ def read_sets(config: TrainConfig) -> Sets:
 
     """
     data, most = config.data, config.train.max_rows
-    columns = Columns(data.text_column, data.label_column, config.further_tasks)
+    columns = Columns(data.text_column, data.label_column, data.label_names, config.further_tasks)
     names = Counter(["train", "validation", "benign", *(path.stem for path in data.test)])
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
@@ -147,8 +147,11 @@ def _export(config: TrainConfig, run: Run, sets: Sets) -> None:
     shutil.rmtree(aside, ignore_errors=True)
     export(model, tokenizer, aside)
     classifier = OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
-    difference = check_parity(model, classifier, [example.text for example in sets.validation[:PARITY_TEXTS]])
+    difference = check_parity(model, classifier, [example.text for example in sets.validation])
     print(f"parity: torch and ONNX logits differ by at most {difference:.2g}", flush=True)
+    if config.ngrams.buckets:
+        weight = add_ngrams(aside, config, sets.train, sets.validation)
+        print(f"n-grams: their logits are added with weight {weight:.3f}", flush=True)
     aside.rename(run.exported)
 
 

@@ -257,3 +257,12 @@ def test_a_digest_tells_any_other_texts_or_labels(some, others):
 
 def test_an_example_has_the_id_of_its_annotation():
     assert Example("赌博", Label.VIOLATION, "f", 1).id == text_id("赌\u200b博")
+
+
+def test_a_foreign_label_means_what_the_config_says(tmp_path):
+    path = tmp_path / "reviews.jsonl"
+    path.write_text('{"text": "好", "label": "positive"}\n{"text": "坏", "label": "violation"}\n', encoding="utf-8")
+    names = {"positive": Label.COMPLIANT}
+    assert [row[1] for row in read(path, Columns(label_names=names))] == [Label.COMPLIANT, Label.VIOLATION]
+    with pytest.raises(DataError, match=r"reviews\.jsonl:1: unknown label 'positive'"):
+        read(path)

@@ -22,9 +22,10 @@ from semantic_service.engine.workers import Workers
 from tests.tiny_base import FILLER, POSITIONS, rows, word_piece, write_base, write_rows
 from training.__main__ import main
 from training.config import TrainConfig
-from training.export import PARITY_TOLERANCE, check_parity
+from training.export import check_parity
 from training.heads import output_names
 from training.merge import merge
+from training.parity import PARITY_TOLERANCE
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

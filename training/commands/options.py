@@ -25,4 +25,4 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 
 def columns(options: argparse.Namespace, tasks: tuple[Task, ...] = ()) -> Columns:
     """Read what `add_columns` declared."""
-    return Columns(options.text_column, options.label_column, tasks)
+    return Columns(options.text_column, options.label_column, tasks=tasks)

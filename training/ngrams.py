@@ -1,0 +1,188 @@
+"""A linear model over tokens and pairs of neighbours, added to the encoder's logits: wide beside deep (Cheng et al. 2016)."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+from scipy.optimize import minimize
+from scipy.sparse import csr_matrix, diags
+from sklearn.linear_model import SGDClassifier
+from tokenizers import Tokenizer
+
+from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
+from semantic_service.contract.labels import Label
+from semantic_service.engine.classifier import OnnxClassifier
+from training.calibrate import negative_log_likelihood
+from training.config import NgramConfig, TrainConfig
+from training.dataset import Example
+from training.evaluate import score
+from training.parity import PARITY_TEXTS, check_logits
+
+Encode = Callable[[str], Sequence[int]]  # a text's first window of token ids
+PRIME = 1_000_003  # spreads pairs over the buckets
+MIN_TEXTS = 2  # with fewer, a feature says nothing of other texts
+_TINY = np.float32(1e-12)
+
+
+@dataclass(frozen=True, slots=True)
+class Ngrams:
+    """Logits [3] = bias + sum(table[feature, :3]) / sqrt(sum(table[feature, 3])) over a window's features, in fp16.
+
+    A feature is a token's id, or the bucket that a pair of neighbours falls into. Columns 0 to 2 are weight * idf, column 3 is idf²: that
+    is tf-idf at unit length.
+    """
+
+    table: NDArray[np.float16]  # [vocabulary + buckets, 4]
+    bias: NDArray[np.float32]  # [3]
+    vocabulary: int
+
+    def logits(self, window: Sequence[int]) -> NDArray[np.float32]:
+        """Score a window of token ids: logits [3]."""
+        rows = self.table[_features(window, self.vocabulary, len(self.table) - self.vocabulary)].astype(np.float32).sum(axis=0)
+        logits: NDArray[np.float32] = self.bias + rows[:3] / np.sqrt(rows[3] + _TINY)
+        return logits
+
+    def weighed(self, weight: float) -> "Ngrams":
+        """Scale the logits."""
+        scale = np.array([weight, weight, weight, 1.0], dtype=np.float32)
+        return Ngrams((self.table * scale).astype(np.float16), self.bias * np.float32(weight), self.vocabulary)
+
+
+def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], validation: Sequence[Example]) -> float:
+    """Fit a linear model on `train`, and how much it counts on `validation`; add it to the graph in `folder`, and give its weight.
+
+    It judges the severity: rows without one stay out, and the logits of further tasks as they are.
+
+    Raises:
+        ParityError: the new graph's logits are not the sum.
+
+    """
+    encoder = _classifier(folder, config)
+    vocabulary = Tokenizer.from_file(str(folder / TOKENIZER_FILE)).get_vocab_size()
+    ngrams = fit_ngrams(train, lambda text: encoder.windows(text)[0], vocabulary, config.ngrams)
+    windows = [encoder.windows(example.text)[0] for example in validation if example.label is not None]
+    own = np.stack([ngrams.logits(window) for window in windows])
+    scored = score(encoder, validation, "validation")
+    weight = fit_weight(scored.log_probabilities, own, scored.truth)
+    weighed = ngrams.weighed(weight)
+    graft(folder / MODEL_FILE, weighed)
+    both = _classifier(folder, config)
+    check_logits([(_sum(encoder.logits(window), weighed.logits(window)), both.logits(window)) for window in windows[:PARITY_TEXTS]])
+    return weight
+
+
+def _sum(logits: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits + np.pad(own, (0, len(logits) - len(own)))
+
+
+def _classifier(folder: Path, config: TrainConfig) -> OnnxClassifier:
+    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
+
+
+def fit_ngrams(examples: Sequence[Example], encode: Encode, vocabulary: int, config: NgramConfig) -> Ngrams:
+    """Fit one logistic regression a label, by averaged stochastic gradient descent; an example that stands n times weighs n."""
+    counts = Counter((example.text, int(example.label)) for example in examples if example.label is not None)
+    width = vocabulary + config.buckets
+    features = _counted([_features(encode(text), vocabulary, config.buckets) for text, _ in counts], width)
+    texts_with = np.asarray((features > 0).sum(axis=0)).ravel()
+    idf = np.where(texts_with < MIN_TEXTS, 0.0, np.log((len(counts) + 1) / (texts_with + 1)) + 1)
+    unit = diags(1 / np.sqrt(features @ idf**2 + _TINY)) @ features @ diags(idf)
+    model = SGDClassifier(loss="log_loss", alpha=config.alpha, max_iter=config.epochs, tol=None, average=True, random_state=0)
+    model.fit(unit, [label for _, label in counts], sample_weight=list(counts.values()))
+    weights, bias = _by_label(model)
+    return Ngrams(np.column_stack([weights.T * idf[:, None], idf**2]).astype(np.float16), bias, vocabulary)
+
+
+def _features(window: Sequence[int], vocabulary: int, buckets: int) -> NDArray[np.int64]:
+    ids = np.asarray(window, dtype=np.int64)
+    return np.concatenate([ids, vocabulary + (ids[:-1] * PRIME + ids[1:]) % buckets])
+
+
+def _counted(features: Sequence[NDArray[np.int64]], width: int) -> csr_matrix:
+    ends = np.cumsum([0, *map(len, features)])
+    counted = csr_matrix((np.ones(ends[-1]), np.concatenate(features), ends), shape=(len(features), width))
+    counted.sum_duplicates()
+    return counted
+
+
+def _by_label(model: SGDClassifier) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Give weights [3, features] and biases [3]; of two labels scikit-learn fits one model, the second against the first."""
+    found, biases = model.coef_, model.intercept_
+    if len(model.classes_) == 2:  # noqa: PLR2004
+        found, biases = np.concatenate([-found, found]), np.concatenate([-biases, biases])
+    weights, bias = np.zeros((len(Label), found.shape[1])), np.zeros(len(Label), dtype=np.float32)
+    weights[model.classes_], bias[model.classes_] = found, biases
+    return weights, bias
+
+
+def fit_weight(encoder: NDArray[np.floating], ngrams: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
+    """Find how much of the n-grams' logits [n, 3] to add to the encoder's [n, 3] (stacking, Wolpert 1992).
+
+    The weight and a temperature that goes with it have the least negative log-likelihood; the weight is at least 0.
+    """
+    answer = minimize(
+        lambda both: negative_log_likelihood((encoder + both[0] * ngrams) / np.exp(both[1]), labels),
+        x0=[0.1, 0.0],
+        bounds=[(0.0, 2.0), (-3.0, 3.0)],
+    )
+    return float(answer.x[0])
+
+
+def graft(path: Path, ngrams: Ngrams) -> None:
+    """Add the n-grams to a graph with `input_ids`, `attention_mask` [batch, tokens] and `logits` [batch, 3 or more]."""
+    model = onnx.load(path)
+    graph = model.graph
+    for node in graph.node:
+        node.output[:] = ["encoder_logits" if name == "logits" else name for name in node.output]
+    constants = {
+        "table": ngrams.table,
+        "bias": ngrams.bias,
+        "vocabulary": np.array(ngrams.vocabulary),
+        "buckets": np.array(len(ngrams.table) - ngrams.vocabulary),
+        "prime": np.array(PRIME),
+        "tiny": np.array(_TINY),
+        **{f"at_{number}": np.array([number]) for number in (-1, 0, 1, 2, 3, 4)},
+        "end": np.array([np.iinfo(np.int64).max]),
+        "pads": np.array([0, 0, 0, graph.output[0].type.tensor_type.shape.dim[-1].dim_value - len(ngrams.bias)]),
+    }
+    graph.initializer.extend(numpy_helper.from_array(value, f"ngrams_{name}") for name, value in constants.items())
+    for kind, inputs, output, *attributes in _NODES:
+        names = [name if name in _OUTSIDE else f"ngrams_{name}" for name in (*inputs.split(), output)]
+        graph.node.append(helper.make_node(kind, names[:-1], names[-1:], name=f"ngrams_{output}", **dict(attributes)))
+    onnx.save(model, path)
+
+
+_OUTSIDE = {"input_ids", "attention_mask", "encoder_logits", "logits"}
+_FLOAT = ("to", onnx.TensorProto.FLOAT)
+_NODES: tuple[tuple[object, ...], ...] = (
+    ("Slice", "input_ids at_0 at_-1 at_1", "left"),
+    ("Slice", "input_ids at_1 end at_1", "right"),
+    ("Mul", "left prime", "spread"),
+    ("Add", "spread right", "pair"),
+    ("Mod", "pair buckets", "bucket"),
+    ("Add", "bucket vocabulary", "row"),
+    ("Concat", "input_ids row", "features", ("axis", 1)),
+    ("Slice", "attention_mask at_0 at_-1 at_1", "left_mask"),
+    ("Slice", "attention_mask at_1 end at_1", "right_mask"),
+    ("Mul", "left_mask right_mask", "pair_mask"),
+    ("Concat", "attention_mask pair_mask", "mask", ("axis", 1)),
+    ("Unsqueeze", "mask at_2", "column"),
+    ("Cast", "column", "counts", _FLOAT),
+    ("Cast", "table", "floats", _FLOAT),  # folded when the graph is loaded
+    ("Gather", "floats features", "rows"),
+    ("Mul", "rows counts", "kept"),
+    ("ReduceSum", "kept at_1", "sums", ("keepdims", 0)),
+    ("Slice", "sums at_0 at_3 at_1", "scores"),
+    ("Slice", "sums at_3 at_4 at_1", "square"),
+    ("Add", "square tiny", "positive"),
+    ("Sqrt", "positive", "length"),
+    ("Div", "scores length", "unit"),
+    ("Add", "unit bias", "own_logits"),
+    ("Pad", "own_logits pads", "wide"),  # nothing for the further tasks
+    ("Add", "encoder_logits wide", "logits"),
+)
