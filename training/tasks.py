@@ -30,8 +30,8 @@ def task_labels(row: Mapping[str, Any], tasks: Sequence[Task]) -> dict[str, str]
 def _parsed(task: Task, value: object) -> str:
     label = str(value).strip().lower()
     if label not in task.labels:
-        shown = repr(label) if label.isascii() and len(label) <= max(map(len, task.labels)) else "label"  # it may be a text
-        raise DataError(f"unknown {shown} of task {task.name}: use one of {', '.join(task.labels)}")
+        shown = f" {label!r}" if label.isascii() and label.isidentifier() else ""  # else it may be a text
+        raise DataError(f"unknown label{shown} of task {task.name}: use one of {', '.join(task.labels)}")
     return label
 
 

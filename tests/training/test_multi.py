@@ -164,7 +164,7 @@ def test_evaluate_measures_the_tasks_of_the_bundle(project, bundle, capsys):
     [
         ("tasks.topic=[games, sports]", "train has no row with a label of task topic: add a column topic, or take it out of tasks"),
         ("tasks.category=[none, gambling, advert, porn]", "no training row has category porn: add some"),
-        ("tasks.category=[none, gambling]", "strange.jsonl:11: unknown 'advert' of task category: use one of none, gambling"),
+        ("tasks.category=[none, gambling]", "strange.jsonl:11: unknown label 'advert' of task category: use one of none, gambling"),
         ("data.validation=[{project}/severities.jsonl]", "validation has no row with a label of task category"),
         ("data.validation=[{project}/categories.jsonl]", "validation has no row with a severity"),
         ("data.test=[{project}/categories.jsonl]", "categories has no row with a severity"),

@@ -92,8 +92,8 @@ def test_a_table_has_a_column_for_each_task(tmp_path):
 @pytest.mark.parametrize(
     ("row", "reason"),
     [
-        ({"label": 2, "category": "gambling"}, "unknown label of task category: use one of none, abuse, advert"),
-        ({"label": 2, "category": "spam"}, "unknown 'spam' of task category: use one of none, abuse, advert"),
+        ({"label": 2, "category": "gambling"}, "unknown label 'gambling' of task category: use one of none, abuse, advert"),
+        ({"label": 2, "category": "spam"}, "unknown label 'spam' of task category: use one of none, abuse, advert"),
         ({"label": 2, "labels": {"topic": "这是一条帖子"}}, "unknown label of task topic: use one of games, sports"),
         ({"label": 2, "labels": "abuse"}, "labels must be an object of tasks and their labels"),
         ({"label": "spam", "category": "abuse"}, "unknown label 'spam'"),
