@@ -14,6 +14,9 @@ from semantic_service.api.security import Keys, KeysError, is_loopback
 from semantic_service.contract.bundle import BundleError
 from semantic_service.contract.verdict import PolicyError
 from semantic_service.engine.live import Live
+from semantic_service.engine.review_file import ReviewFile
+from semantic_service.engine.shadow import Challenger
+from semantic_service.engine.signature import read_bundle
 from semantic_service.engine.workers import Workers
 from semantic_service.settings import Settings, SettingsError
 
@@ -68,8 +71,13 @@ def build() -> FastAPI:
     """
     settings = Settings.from_environment()
     _log_as_json(settings.log_level)
-    live = Live(settings.source(), settings.policy, settings.uncertain_max)
-    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys))
+    source = settings.source()
+    live = Live(source, settings.policy, settings.uncertain_max)
+    challenger = None
+    if settings.shadow_model is not None:
+        bundle = read_bundle(settings.shadow_model, source.signed_by)
+        challenger = Challenger.load(bundle, settings.shadow_share, ReviewFile(settings.shadow_file))
+    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys), challenger)
 
 
 def _log_as_json(level: str) -> None:

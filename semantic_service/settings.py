@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from semantic_service.contract.registry import Registry
 from semantic_service.engine.live import Source
+from semantic_service.engine.signature import PublicKey
 
 EMBEDDED_MODEL = Path(__file__).parent / "default_model"
 
@@ -27,8 +28,12 @@ class Settings(BaseSettings):
     port: Annotated[int, Field(ge=0, le=65535)] = 8000
     model: Path = EMBEDDED_MODEL
     models: Path | None = None  # a registry; while it has no champion, `model` serves
+    signed_by: Path | None = None  # a public key: only bundles that it has signed are loaded
     policy: Path | None = None
     keys: Path | None = None
+    shadow_model: Path | None = None  # a challenger's bundle: it judges a share of the posts beside the model, and is never answered by
+    shadow_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    shadow_file: Path = Path("var/shadow.jsonl")  # gets the disagreements, with the texts
     uncertain_max: Annotated[float, Field(ge=0, le=1)] = 0.6
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes
     threads: Annotated[int, Field(ge=0, le=1024)] = 0  # a process; 0: one a core
@@ -50,8 +55,14 @@ class Settings(BaseSettings):
             raise SettingsError("; ".join(problems)) from error
 
     def source(self) -> Source:
-        """Say where the model comes from."""
-        return Source(self.model, None if self.models is None else Registry(self.models))
+        """Say where the model comes from.
+
+        Raises:
+            BundleError: `signed_by` is not a public key.
+
+        """
+        registry = None if self.models is None else Registry(self.models)
+        return Source(self.model, registry, None if self.signed_by is None else PublicKey(self.signed_by))
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> Self:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).parents[1]
-TRAINING = ["training", "torch", "transformers", "peft", "onnx", "optimum", "accelerate", "sklearn", "matplotlib"]
+TRAINING = ["training", "torch", "transformers", "peft", "onnx", "optimum", "accelerate", "sklearn", "matplotlib", "model_signing"]
 LOADED = "import sys, {}; print(*(name for name in {} if name in sys.modules))"
 
 

@@ -1,9 +1,12 @@
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from semantic_service.settings import EMBEDDED_MODEL, Settings, SettingsError
+
+EXAMPLE = Path(__file__).parents[1] / "deploy" / "env.example"
 
 
 @pytest.fixture(autouse=True)
@@ -26,18 +29,24 @@ def given(monkeypatch):
 def test_with_nothing_set_the_embedded_model_is_served_on_loopback(given):
     settings = given()
     assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, EMBEDDED_MODEL)
+    assert (settings.signed_by, settings.shadow_model, settings.shadow_share) == (None, None, 0.1)
     assert (settings.policy, settings.uncertain_max, settings.threads, settings.queue) == (None, 0.6, 0, 2048)
 
 
 def test_every_setting_is_read(given):
     values = {"HOST": "0.0.0.0", "PORT": "9000", "MODEL": "models/1", "MODELS": "models", "POLICY": "policy.toml", "UNCERTAIN_MAX": "0.7"}
+    values |= {"SIGNED_BY": "key.pem", "SHADOW_MODEL": "models/2", "SHADOW_SHARE": "0.5", "SHADOW_FILE": "seen.jsonl"}
     settings = given(**values, WORKERS="2", THREADS="3", QUEUE="5", LOG_LEVEL="debug")
     assert settings == Settings.model_construct(
         host="0.0.0.0",
         port=9000,
         model=Path("models/1"),
         models=Path("models"),
+        signed_by=Path("key.pem"),
         policy=Path("policy.toml"),
+        shadow_model=Path("models/2"),
+        shadow_share=0.5,
+        shadow_file=Path("seen.jsonl"),
         uncertain_max=0.7,
         workers=2,
         threads=3,
@@ -74,6 +83,8 @@ def test_a_variable_nothing_is_near_to_is_refused_too(given):
         ("PORT", "-1", "0"),
         ("UNCERTAIN_MAX", "1.1", "1"),
         ("UNCERTAIN_MAX", "nan", ""),
+        ("SHADOW_SHARE", "10", "1"),
+        ("SHADOW_SHARE", "nan", ""),
         ("THREADS", "-1", "0"),
         ("THREADS", "1025", "1024"),
         ("QUEUE", "0", "1"),
@@ -97,3 +108,10 @@ def test_variables_of_others_are_left_alone(given, monkeypatch):
     monkeypatch.setenv("MODERATOR_PORT", "9000")
     monkeypatch.setenv("PORT", "9000")
     assert given().port == 8000
+
+
+def test_the_example_names_every_setting_and_gives_its_default(given):
+    example = EXAMPLE.read_text(encoding="utf-8")
+    assert {name.lower() for name in re.findall(r"^#?MODERATION_(\w+)=", example, re.MULTILINE)} == set(Settings.model_fields)
+    defaults = dict(re.findall(r"^MODERATION_(\w+)=(.*)$", example, re.MULTILINE))
+    assert given(**defaults) == Settings.model_construct()

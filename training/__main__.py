@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
-from training.commands import doctor, evaluate, portable, registry, run, runs
+from training.commands import doctor, evaluate, portable, registry, run, runs, sign
 from training.errors import TrainingError
 
-_GROUPS = (doctor, run, evaluate, portable, runs, registry)
+_GROUPS = (doctor, run, evaluate, portable, runs, registry, sign)
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick

@@ -104,7 +104,8 @@ class ExportConfig(_Section):
 
     `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` is another adapter on the same base, whose
     weights are averaged with this run's (Wortsman et al. 2022); `logit_adjustment` is added to the logits of [compliant, suspicious,
-    violation], to move what training weighed too little (Menon et al. 2021); `card_notes` go into the model card.
+    violation], to move what training weighed too little (Menon et al. 2021); `card_notes` go into the model card; `signing_key` is a
+    private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor in the bundle.
     """
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
@@ -112,6 +113,7 @@ class ExportConfig(_Section):
     average_with: Path | None = None
     logit_adjustment: tuple[float, float, float] = (0.0, 0.0, 0.0)
     card_notes: str = ""
+    signing_key: Annotated[Path | None, Field(exclude=True)] = None
 
 
 class _Root(_Section):

@@ -11,6 +11,7 @@ class TrainingError(Exception):
      |- VocabularyError  a vocabulary that can't be shrunk as asked
      |- LossError        a loss that is no number
      |- InterruptedRunError  a run that was told to stop
+     |- SigningError     a key that can't sign, or a bundle that has a signature
      |- ParityError      the exported graph does not compute what torch did
      |- PortabilityError  a bundle that an older processor would refuse
      `- GateError        a challenger that must not become the champion
@@ -45,6 +46,10 @@ class InterruptedRunError(TrainingError):
     """The run was told to stop, and has saved itself."""
 
     exit_status = 130  # as a shell says of Ctrl-C
+
+
+class SigningError(TrainingError):
+    """A key that can't sign, or a bundle that is signed already."""
 
 
 class ParityError(TrainingError):

@@ -14,6 +14,7 @@ from training.config import TrainConfig
 from training.evaluate import Metrics
 from training.precision import Candidate
 from training.runs import Run, git_revision
+from training.sign import signer
 from training.tables import task_table
 
 # Scored again each time the bundle is loaded: short and long, plain and disguised, in and out of the model's language.
@@ -38,7 +39,7 @@ class Product:
 
 
 def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
-    """Seal the bundle `run.bundle`; its version is the run's id."""
+    """Seal the bundle `run.bundle`, signed if the config names a key; its version is the run's id."""
     chosen = product.chosen
     staging = run.bundle.with_name("bundle.partial")
     shutil.rmtree(staging, ignore_errors=True)
@@ -60,7 +61,7 @@ def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
         sha256={},
         tasks=chosen.tasks,
     )
-    return seal(staging, manifest, run.bundle)
+    return seal(staging, manifest, run.bundle, signer(config))
 
 
 def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:

@@ -20,6 +20,7 @@ from training.package import Product, package
 from training.precision import Candidate, choose
 from training.report import Report, write_report
 from training.runs import Run, git_revision
+from training.sign import signer
 from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
 
@@ -103,8 +104,10 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
         LossError: the loss became NaN.
         InterruptedRunError: told to stop; the same command carries on.
         ParityError: the ONNX graph does not compute what torch does.
+        SigningError: the signing key can't be used.
 
     """
+    signer(config)  # a key that can't sign is said before hours of training
     sets = read_sets(config)
     _say_sets(sets)
     data_digest = digest([*sets.train, *sets.validation])

@@ -13,6 +13,7 @@ from semantic_service.api.routes import router
 from semantic_service.api.security import Keys
 from semantic_service.api.service import Service
 from semantic_service.engine.live import Live
+from semantic_service.engine.shadow import Challenger
 from semantic_service.engine.workers import Workers
 
 _DESCRIPTION = """Judges Chinese posts: **compliant 合规**, **suspicious 疑似** or **violation 违规**.
@@ -23,16 +24,16 @@ Every answer carries `X-Request-ID`; every error is `{"error": {"code", "message
 NO_KEYS = Keys()
 
 
-def create_app(live: Live, workers: Workers, keys: Keys = NO_KEYS) -> FastAPI:
+def create_app(live: Live, workers: Workers, keys: Keys = NO_KEYS, challenger: Challenger | None = None) -> FastAPI:
     """Build the app on a loaded model; when the app stops, what waits is finished and the workers are closed."""
-    service = Service(live, workers)
+    service = Service(live, workers, challenger)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         watch = asyncio.create_task(service.watch())
         yield
         watch.cancel()
-        await asyncio.to_thread(workers.close)
+        await asyncio.to_thread(service.close)
 
     app = FastAPIOffline(
         title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, redirect_slashes=False

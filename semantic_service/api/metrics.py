@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Hi
 
 from semantic_service.engine.live import Reload
 from semantic_service.engine.moderator import Judgement
+from semantic_service.engine.shadow import Comparison
 from semantic_service.engine.workers import Done
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
@@ -32,6 +33,18 @@ class Metrics:
         self.reloads = Counter("moderation_model_reload", "Champions taken up or refused", ("result",), registry=registry)
         self.model_info = Gauge("moderation_model_info", "The model in use", ("version",), registry=registry)
         self.model_info.labels(model_version).set(1)
+        self.shadow = Counter("moderation_shadow", "Texts that the challenger was to judge too", ("result",), registry=registry)
+        self.shadow_info = Gauge("moderation_shadow_info", "The challenger in the shadow", ("version",), registry=registry)
+
+    def shadowed_by(self, challenger_version: str) -> None:
+        """Name the challenger, and begin to count at 0."""
+        self.shadow_info.labels(challenger_version).set(1)
+        for comparison in Comparison:
+            self.shadow.labels(comparison.value)
+
+    def compared(self, comparison: Comparison) -> None:
+        """Count what became of a text in the challenger's sample."""
+        self.shadow.labels(comparison.value).inc()
 
     def reloaded(self, outcome: Reload, model_version: str) -> None:
         """Count a look at the registry that changed something."""

@@ -49,7 +49,7 @@ Serving = Annotated[Service, Depends(_service)]
 @router.post("/classify", responses=_ERRORS, dependencies=_MAY_CLASSIFY)
 async def classify(post: ClassifyRequest, request: Request, service: Serving) -> ClassifyAnswer:
     """Judge one post."""
-    [judgement] = await service.judge(service.live.moderator, [post])
+    [judgement] = await service.judge(service.live.moderator, [post], request.state.request_id)
     if isinstance(judgement, EmptyTextError):
         raise judgement
     request.state.summary = {
@@ -67,7 +67,7 @@ async def classify_batch(batch: BatchRequest, request: Request, service: Serving
     moderator, request_id = service.live.moderator, request.state.request_id
     items = [_parse_item(item, request_id) for item in batch.items]
     posts = [item for item in items if isinstance(item, ClassifyRequest)]
-    judgements = iter(await service.judge(moderator, posts))
+    judgements = iter(await service.judge(moderator, posts, request_id))
     results: list[ClassifyAnswer | ItemError] = []
     for item in items:
         if isinstance(item, ItemError):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from concurrent.futures import Future
 from functools import partial
 
 from semantic_service.api.metrics import Metrics
@@ -9,6 +10,7 @@ from semantic_service.api.schemas import ClassifyRequest
 from semantic_service.contract.verdict import DEFAULT_SCENE
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
+from semantic_service.engine.shadow import Answered, Challenger, Shadow
 from semantic_service.engine.workers import Done, Workers
 
 POLL_S = 2.0
@@ -19,12 +21,16 @@ log = logging.getLogger(__name__)
 class Service:
     """The model in use, the threads that run it, and the metrics that count it."""
 
-    def __init__(self, live: Live, workers: Workers) -> None:
+    def __init__(self, live: Live, workers: Workers, challenger: Challenger | None = None) -> None:
         self.live = live
         self.workers = workers
         self.metrics = Metrics(live.bundle.manifest.model_version)
+        self._shadow = None
+        if challenger is not None:
+            self.metrics.shadowed_by(challenger.moderator.model_version)
+            self._shadow = Shadow(challenger, workers, self.metrics.compared)
 
-    async def judge(self, moderator: Moderator, posts: list[ClassifyRequest]) -> list[Judgement | EmptyTextError]:
+    async def judge(self, moderator: Moderator, posts: list[ClassifyRequest], request_id: str) -> list[Judgement | EmptyTextError]:
         """Judge posts off the event loop, in order; a text with nothing in it gets its error in its place.
 
         Raises:
@@ -33,8 +39,15 @@ class Service:
         """
         futures = self.workers.submit([partial(moderator.judge, post.text, post.scene) for post in posts])
         self.metrics.batch_texts.observe(len(posts))
-        outcomes = await asyncio.gather(*map(asyncio.wrap_future, futures), return_exceptions=True)
+        answers = [asyncio.wrap_future(future) for future in futures]
+        for post, future in zip(posts, futures, strict=True):
+            future.add_done_callback(partial(self._offer, post, request_id))  # called after the one that wrap_future has added
+        outcomes = await asyncio.gather(*answers, return_exceptions=True)
         return [self._counted(moderator, outcome) for outcome in outcomes]
+
+    def _offer(self, post: ClassifyRequest, request_id: str, future: Future[Done[Judgement]]) -> None:
+        if self._shadow is not None and not future.cancelled() and future.exception() is None:
+            self._shadow.offer(Answered(post.text, request_id, post.data_id, future.result().answer))
 
     def _counted(self, moderator: Moderator, outcome: Done[Judgement] | BaseException) -> Judgement | EmptyTextError:
         if isinstance(outcome, EmptyTextError):
@@ -44,6 +57,12 @@ class Service:
         scene = outcome.answer.scene
         self.metrics.judged(outcome, scene if scene in moderator.policy.scenes else DEFAULT_SCENE)
         return outcome.answer
+
+    def close(self) -> None:
+        """Finish what waits for an answer, drop what does not, and stop the threads."""
+        self.workers.close()
+        if self._shadow is not None:
+            self._shadow.close()
 
     async def watch(self) -> None:
         """Take up a changed policy file and another champion within seconds, for as long as the app runs."""

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +18,7 @@ TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 MANIFEST_FILE = "manifest.json"
+SIGNATURE_FILE = "manifest.sig"  # there if the bundle is signed: of the manifest, which holds the digest of every other file
 BUNDLE_FILES = (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE, CARD_FILE)
 MIN_TOKENS = 8  # of a window
 SELF_CHECK_TOLERANCE = 1e-3  # absolute, on probabilities
@@ -200,8 +201,8 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
-    """Turn a folder with the four files into a bundle at `target`: manifest last, then one rename.
+def seal(staging: Path, manifest: Manifest, target: Path, sign: Callable[[Path], None] | None = None) -> Bundle:
+    """Turn a folder with the four files into a bundle at `target`: manifest, then signature if `sign` adds one, then one rename.
 
     `manifest.sha256` is filled here. A kill leaves `target` absent or complete.
 
@@ -220,6 +221,8 @@ def seal(staging: Path, manifest: Manifest, target: Path) -> Bundle:
     sealed = replace(manifest, sha256=digests).to_json()
     Manifest.from_json(sealed)  # what would be refused is never published
     write_atomically(staging / MANIFEST_FILE, sealed)
+    if sign is not None:
+        sign(staging)
     target.parent.mkdir(parents=True, exist_ok=True)
     staging.rename(target)
     sync(target.parent)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from semantic_service.contract.bundle import BUNDLE_FILES, MANIFEST_FILE, Bundle, BundleError, sync, write_atomically
+from semantic_service.contract.bundle import BUNDLE_FILES, MANIFEST_FILE, SIGNATURE_FILE, Bundle, BundleError, sync, write_atomically
 
 POINTER_FILE = "current"
 HISTORY_FILE = "history.jsonl"
@@ -142,10 +142,10 @@ class Registry:
             yield
 
     def add(self, bundle: Bundle) -> Bundle:
-        """Copy a bundle in under its version; the same bundle twice is one. For use inside `locked()`.
+        """Copy a bundle in under its version, with its signature; the same bundle twice is one. For use inside `locked()`.
 
         Raises:
-            RegistryError: another bundle has this version.
+            RegistryError: another bundle has this version, or it has another signature here.
             BundleError: what was copied is not what was read.
 
         """
@@ -153,16 +153,31 @@ class Registry:
         if target.exists():
             if Bundle.read(target).manifest != bundle.manifest:
                 raise RegistryError(f"{target} is another bundle of the same version: versions never change")
+            self._add_signature(bundle, target)
             return Bundle.read(target)
         aside = self.path / f".{target.name}.partial"
         aside.mkdir()
-        for name in (*BUNDLE_FILES, MANIFEST_FILE):
+        signature = [SIGNATURE_FILE] if bundle.file(SIGNATURE_FILE).exists() else []
+        for name in (*BUNDLE_FILES, MANIFEST_FILE, *signature):
             shutil.copyfile(bundle.file(name), aside / name)
             sync(aside / name)
         Bundle.read(aside)
         aside.rename(target)
         sync(self.path)
         return Bundle.read(target)
+
+    def _add_signature(self, bundle: Bundle, target: Path) -> None:
+        brought, present = bundle.file(SIGNATURE_FILE), target / SIGNATURE_FILE
+        if not brought.exists():
+            return
+        if not present.exists():
+            aside = self.path / f".{target.name}.{SIGNATURE_FILE}.partial"
+            shutil.copyfile(brought, aside)
+            sync(aside)
+            aside.rename(present)
+            sync(target)
+        elif present.read_bytes() != brought.read_bytes():
+            raise RegistryError(f"{present} differs from {brought}, and signatures are never replaced: remove the one that is not to count")
 
     def change(self, change: Change) -> None:
         """Make a version the champion. For use inside `locked()`.

@@ -11,6 +11,7 @@ from semantic_service.contract.registry import Registry
 from semantic_service.contract.verdict import Policy, PolicyError
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
+from semantic_service.engine.signature import PublicKey, read_bundle
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +30,7 @@ class Source:
 
     model: Path
     registry: Registry | None = None
+    signed_by: PublicKey | None = None  # None: bundles need no signature
 
     def version(self) -> str | None:
         """Name the champion; None: `model` it is.
@@ -39,9 +41,15 @@ class Source:
         """
         return None if self.registry is None else self.registry.pointer()
 
-    def folder(self, version: str | None) -> Path:
-        """Give the folder of the bundle to load."""
-        return self.model if self.registry is None or version is None else self.registry.folder(version)
+    def read(self, version: str | None) -> Bundle:
+        """Read the bundle to load.
+
+        Raises:
+            BundleError: it must not be served.
+
+        """
+        folder = self.model if self.registry is None or version is None else self.registry.folder(version)
+        return read_bundle(folder, self.signed_by)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +143,7 @@ class Live:
             log.info("policy taken up")
 
     def _load(self, version: str | None) -> _Loaded:
-        bundle = Bundle.read(self._source.folder(version))
+        bundle = self._source.read(version)
         return _Loaded(version, bundle, OnnxClassifier.load(bundle))  # its self-check warms it up
 
     def _moderator(self) -> Moderator:

@@ -1,6 +1,8 @@
 """One thread a core, oldest work first, and a bound on what may wait."""
 
+import contextlib
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -9,6 +11,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Answer = TypeVar("Answer")
+LOWEST_PRIORITY = 19  # nice
 
 
 class QueueFullError(Exception):
@@ -29,9 +32,11 @@ class Done(Generic[Answer]):
 class Workers:
     """Runs work that releases the interpreter's lock, such as ONNX Runtime, on every core."""
 
-    def __init__(self, threads: int, bound: int) -> None:
-        """Start `threads` threads (0: one a core); at most `bound` pieces of work wait or run."""
-        self._executor = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="judge")
+    def __init__(self, threads: int, bound: int, *, in_background: bool = False) -> None:
+        """Run on `threads` threads (0: one a core), of the lowest priority if in background; at most `bound` pieces of work wait or run."""
+        self._executor = ThreadPoolExecutor(
+            threads or os.cpu_count() or 1, thread_name_prefix="judge", initializer=_give_way if in_background else None
+        )
         self._bound = bound
         self._held = 0
         self._lock = threading.Lock()
@@ -57,9 +62,21 @@ class Workers:
         with self._lock:
             self._held -= 1
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing waits or runs."""
+        return self._held == 0
+
     def close(self) -> None:
         """Finish what waits, then stop the threads."""
         self._executor.shutdown(wait=True)
+
+
+def _give_way() -> None:
+    if sys.platform != "linux":  # elsewhere a priority belongs to the whole process
+        return
+    with contextlib.suppress(OSError):  # a sandbox may forbid it
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def _timed(work: Callable[[], Answer], queued: float) -> Done[Answer]:

@@ -238,6 +238,17 @@ def test_sealing_never_publishes_what_would_be_refused(refused, tmp_path):
     assert not target.exists()
 
 
+def test_a_bundle_that_could_not_be_signed_is_not_published(tmp_path):
+    def fail(folder):
+        assert Bundle.read(folder).manifest.model_version == "tiny-1"  # all is there to be signed
+        raise OSError("no space left")
+
+    staging, target = stage(tmp_path / "staging"), tmp_path / "target"
+    with pytest.raises(OSError, match="no space left"):
+        bundles.seal(staging, manifest(staging), target, fail)
+    assert not target.exists()
+
+
 def test_an_atomic_write_replaces_the_content_and_leaves_nothing_aside(tmp_path):
     path = tmp_path / "current"
     for content in ("一", "二"):

@@ -3,9 +3,9 @@ import shutil
 
 import pytest
 
-from semantic_service.contract.bundle import Bundle, BundleError
+from semantic_service.contract.bundle import SIGNATURE_FILE, Bundle, BundleError
 from semantic_service.contract.registry import Change, Registry, RegistryError
-from tests.tiny_model import build_bundle
+from tests.tiny_model import build_bundle, copy_of
 
 AT = "2026-01-02T03:04:05+00:00"
 
@@ -80,6 +80,38 @@ def test_a_broken_bundle_never_becomes_the_champion(registry, promote, bundles):
             registry.change(change("v2", "v1"))
     assert registry.pointer() == "v1"
     assert len(registry.history()) == 1
+
+
+@pytest.fixture
+def signed(bundles, tmp_path):
+    """A bundle of its own with something in the signature's place."""
+    folder = copy_of(bundles["v1"], tmp_path / "signed")
+    (folder / SIGNATURE_FILE).write_bytes(b"\x00 signed \xff")
+    return Bundle.read(folder)
+
+
+def test_a_signature_comes_with_the_bundle(registry, signed):
+    with registry.locked():
+        added = registry.add(signed)
+    assert added.file(SIGNATURE_FILE).read_bytes() == signed.file(SIGNATURE_FILE).read_bytes()
+
+
+def test_a_signature_made_later_comes_with_the_next_promotion_and_stays(registry, promote, signed, bundles):
+    promote("v1")
+    with registry.locked():
+        for bundle in (signed, bundles["v1"], signed):
+            added = registry.add(bundle)
+            assert added.file(SIGNATURE_FILE).read_bytes() == signed.file(SIGNATURE_FILE).read_bytes()
+    assert sorted(path.name for path in registry.path.iterdir()) == [".lock", "current", "history.jsonl", "v1"]
+
+
+def test_a_signature_is_never_replaced(registry, signed):
+    with registry.locked():
+        added = registry.add(signed)
+        signed.file(SIGNATURE_FILE).write_bytes(b"signed by another")
+        with pytest.raises(RegistryError, match="signatures are never replaced"):
+            registry.add(signed)
+    assert added.file(SIGNATURE_FILE).read_bytes() == b"\x00 signed \xff"
 
 
 @pytest.mark.parametrize("version", ["../v1", "", ".hidden", "a/b", "v" * 201, "版本"])

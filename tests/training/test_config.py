@@ -199,6 +199,13 @@ def test_an_override_that_is_not_yaml_is_refused(override, least):
         TrainConfig.load(least, [override])
 
 
+def test_where_the_signing_key_lies_is_told_to_nobody(least):
+    config = TrainConfig.load(least, ["export.signing_key=/media/safe/signing.pem"])
+    assert config.export.signing_key == Path("/media/safe/signing.pem")
+    assert config.model_dump(mode="json") == TrainConfig.load(least).model_dump(mode="json")
+    assert "signing" not in config.model_dump_json()
+
+
 def test_a_config_never_changes(least):
     with pytest.raises(ValueError, match="frozen"):
         TrainConfig.load(least).train.epochs = 9

@@ -20,7 +20,9 @@ from semantic_service.contract.bundle import TOKENIZER_FILE, Bundle
 from semantic_service.contract.labels import Label
 from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.engine.signature import PublicKey
 from tests.deadline import until
+from tests.signing_keys import needs_signing, write_pair
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
 from training.__main__ import main
 from training.config import TrainConfig
@@ -170,6 +172,25 @@ def test_a_killed_run_carries_on_without_fine_tuning_again(killed, finished, pro
     resumed, first = (Bundle.read(run_dir / "bundle").manifest for run_dir in (killed, finished[0]))
     assert (resumed.metrics, resumed.temperature, resumed.data_digest) == (first.metrics, first.temperature, first.data_digest)
     assert resumed.sha256["model.onnx"] == first.sha256["model.onnx"]
+
+
+@needs_signing
+def test_a_run_with_a_key_signs_its_bundle_and_keeps_nothing_of_the_key(killed, project, tmp_path):
+    pair = write_pair(tmp_path, "where-my-key-lies")
+    said = train(project, killed, "--set", f"export.signing_key={pair.private}")
+    assert said[0] == 0
+    PublicKey(pair.public).verify(Bundle.read(killed / "bundle"))
+    secret = pair.private.read_text("utf-8").splitlines()[1]
+    written = [path.read_bytes() for path in killed.rglob("*") if path.is_file()] + [said[1].encode()]
+    assert not [content for content in written if b"where-my-key-lies" in content or secret.encode() in content]
+
+
+@needs_signing
+def test_a_key_that_can_not_sign_is_said_before_the_training(project, tmp_path, capsys):
+    public = write_pair(tmp_path).public
+    assert train(project, tmp_path / "run", "--set", f"export.signing_key={public}")[0] == 2
+    assert capsys.readouterr().err.startswith(f"training: {public}: not the private key of an elliptic curve")
+    assert not (tmp_path / "run" / "checkpoints").exists()
 
 
 def test_a_killed_run_does_not_carry_on_with_other_rows(killed, project, capsys):
