@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass
 
-from semantic_service.contract.tasks import TaskVerdict
+from semantic_service.contract.tasks import Task, TaskVerdict
 from semantic_service.contract.text import normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE, Policy, Verdict, decide
 from semantic_service.engine.classifier import OnnxClassifier
@@ -41,7 +41,11 @@ class Moderator:
         self.policy = policy
         self.uncertain_max = uncertain_max
         self.model_version = model_version
-        self.tasks = classifier.tasks
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that the model answers beside the severity."""
+        return self._classifier.tasks
 
     def judge(self, text: str, scene: str = DEFAULT_SCENE) -> Judgement:
         """Judge one text.
