@@ -1,13 +1,10 @@
 """Judge one text, lines from a prompt or a pipe, or a few examples: `python -m semantic_service.classify`."""
 
 import argparse
-import contextlib
-import io
 import json
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
 from semantic_service.contract.labels import Label
@@ -16,20 +13,8 @@ from semantic_service.contract.verdict import DEFAULT_SCENE, Decider, PolicyErro
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
 from semantic_service.settings import Settings, SettingsError
+from semantic_service.terminal import EXAMPLES, bars, confidence, never_fail_on_encoding, posts, title
 
-with contextlib.suppress(ImportError):  # Windows has none
-    import readline  # noqa: F401  # gives input() line editing and history
-
-BAR_CELLS = 30
-PROMPT = "帖子 / post> "
-EXAMPLES = (
-    "周末和朋友去爬山，山顶的日出特别美，推荐大家早点出发。",
-    "求推荐适合学生党的轻薄本，预算五千左右，主要用来写论文。",
-    "有稳定副业，想了解的私聊我，名额不多，懂的来。",
-    "就你这水平也好意思发帖？脑子呢，别出来丢人了。",
-    "专业代开各类发票，点数低，先开后付，加微 fp-0000",
-    "注册即送 88 元彩金，百家乐、老虎机应有尽有，提现秒到账，加微 vip-0000",
-)
 EPILOG = """examples:
   python -m semantic_service.classify "今天天气真好"
   python -m semantic_service.classify --demo
@@ -41,20 +26,11 @@ Exit status: 0 all judged, 1 a text was empty, 2 wrong use or no model could be 
 """
 
 _SUGGESTION_CHINESE = {Suggestion.PASS: "通过", Suggestion.REVIEW: "人工复核", Suggestion.BLOCK: "拦截"}
-_COLOURS = {Label.COMPLIANT: "32", Label.SUSPICIOUS: "33", Label.VIOLATION: "31"}  # ANSI green, yellow, red
-
-
-@dataclass(frozen=True, slots=True)
-class _Post:
-    """A text to judge, and what to call it on the screen: never the user's own words."""
-
-    text: str
-    heading: str = ""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Judge what the command line asks for; give the exit status."""
-    _never_fail_on_encoding()
+    never_fail_on_encoding()
     arguments = _parser().parse_args(argv)
     try:
         settings = Settings.from_environment()
@@ -81,17 +57,9 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _never_fail_on_encoding() -> None:
-    """Take in bytes that are no text, and print what the terminal can't show as escapes."""
-    if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # judge() drops the surrogates
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
 def _judge_all(moderator: Moderator, arguments: argparse.Namespace) -> int:
     status = 0
-    for post in _posts(arguments):
+    for post in posts([] if arguments.text is None else [arguments.text], demo=arguments.demo):
         started = time.perf_counter()
         try:
             judgement = moderator.judge(post.text, arguments.scene)
@@ -105,27 +73,6 @@ def _judge_all(moderator: Moderator, arguments: argparse.Namespace) -> int:
         else:
             print(_report(judgement, post.heading, latency_ms, in_colour=sys.stdout.isatty()), flush=True)
     return status
-
-
-def _posts(arguments: argparse.Namespace) -> Iterator[_Post]:
-    if arguments.text is not None:
-        yield _Post(arguments.text)
-    elif arguments.demo:
-        yield from (_Post(text, text) for text in EXAMPLES)
-    elif sys.stdin.isatty():
-        yield from map(_Post, _prompted())
-    else:
-        yield from (_Post(line.rstrip("\n"), f"第 {number} 行 / line {number}") for number, line in enumerate(sys.stdin, start=1))
-
-
-def _prompted() -> Iterator[str]:
-    prompt = PROMPT if sys.stdout.isatty() else ""  # a redirected output holds answers only
-    with contextlib.suppress(EOFError, KeyboardInterrupt):
-        while text := input(prompt).strip():
-            yield text
-        return
-    if prompt:
-        print()  # Ctrl-D leaves the cursor behind the prompt
 
 
 def _json(judgement: Judgement) -> str:
@@ -152,29 +99,17 @@ def _task(answer: TaskVerdict) -> dict[str, object]:
 
 def _report(judgement: Judgement, heading: str, latency_ms: float, *, in_colour: bool) -> str:
     verdict = judgement.verdict
-    title = _coloured(f"{verdict.label.chinese} {verdict.label.english}", verdict.label, in_colour=in_colour)
-    marks = [f"置信度 confidence {verdict.confidence:.1%}"]
+    marks = [title(verdict.label, in_colour=in_colour), confidence(verdict.confidence)]
     if verdict.uncertain:
         marks.append("不确定 uncertain")
     if verdict.decided_by is Decider.LEXICON:
         marks.append("词表决定 decided by lexicon")
     if judgement.truncated:
         marks.append("已截断 truncated")
-    bars = [_bar(label, verdict.probabilities[label], in_colour=in_colour) for label in Label]
     tasks = [f"  {answer.task.name}: {answer.label} {answer.confidence:.1%}" for answer in judgement.tasks]
     suggestion = f"  建议 suggestion: {_SUGGESTION_CHINESE[verdict.suggestion]} {verdict.suggestion.value} · {latency_ms:.1f} ms"
-    lines = [" · ".join([title, *marks]), *bars, *tasks, suggestion, ""]
+    lines = [" · ".join(marks), *bars(verdict.probabilities, in_colour=in_colour), *tasks, suggestion, ""]
     return "\n".join([heading, *lines] if heading else lines)
-
-
-def _bar(label: Label, probability: float, *, in_colour: bool) -> str:
-    cells = round(probability * BAR_CELLS)
-    filled = _coloured("█" * cells, label, in_colour=in_colour)
-    return f"  {label.chinese} {label.english:<10} {filled}{'·' * (BAR_CELLS - cells)} {probability:>6.1%}"
-
-
-def _coloured(text: str, label: Label, *, in_colour: bool) -> str:
-    return f"\033[{_COLOURS[label]}m{text}\033[0m" if in_colour else text
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from semantic_service.classify import EXAMPLES, main
+from semantic_service.classify import main
+from semantic_service.terminal import EXAMPLES
 from tests.tiny_model import NEUTRAL
 
 PROJECT = Path(__file__).parents[1]

@@ -5,16 +5,19 @@ import sys
 from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
-from training.commands import doctor, evaluate, portable, registry, run, runs, sign
+from training.commands import doctor, evaluate, portable, predict, push_to_hub, registry, run, runs, sign, stages
 from training.errors import TrainingError
 
-_GROUPS = (doctor, run, evaluate, portable, runs, registry, sign)
+_GROUPS = (doctor, run, predict, evaluate, stages, portable, runs, registry, sign, push_to_hub)
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
   python -m training run training/configs/embedded-1.yaml
+  python -m training predict semantic_service/default_model "加微信领彩金"        or --file posts.csv, --demo, a prompt
   python -m training evaluate semantic_service/default_model test.jsonl --json
   python -m training runs                                                     what is there, how far it is
+  python -m training merge runs/20261122-034500-e5-small-zh --out merged      a stage by itself; export likewise
+  python -m training push-to-hub runs/20261122-034500-e5-small-zh --repo me/moderation --dry-run
   python -m training promote runs/20261122-034500-e5-small-zh                 gate it, and make it the champion
   python -m training rollback --reason "it blocks recipes"
 

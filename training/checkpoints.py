@@ -1,12 +1,13 @@
 """What a fine-tuning leaves on disk while it runs: checkpoints to carry on from, and its best epoch."""
 
 import json
+import math
 import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -14,6 +15,7 @@ from transformers.trainer_pt_utils import LengthGroupedSampler
 from typing_extensions import override
 
 from training.errors import ConfigError, InterruptedRunError, LossError
+from training.processes import any_of
 
 STATE_FILE = "trainer_state.json"  # the Trainer writes it last
 KEPT = 3  # newest checkpoints
@@ -68,11 +70,15 @@ class EpochOrder(LengthGroupedSampler):
 
 
 class BestEpoch(TrainerCallback):
-    """Measures at the end of each epoch, before its checkpoint, and keeps the weights of the best one apart from the checkpoints."""
+    """Measures at the end of each epoch, before its checkpoint, and keeps the weights of the best one apart from the checkpoints.
 
-    def __init__(self, folder: Path, save: Callable[[Path], None]) -> None:
+    After `patience` epochs without a better one it stops the training. Of several processes the first keeps the weights.
+    """
+
+    def __init__(self, folder: Path, save: Callable[[Path], None], patience: int | None = None) -> None:
         self._folder = folder
         self._save = save
+        self._patience = patience
 
     @override
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
@@ -81,14 +87,21 @@ class BestEpoch(TrainerCallback):
 
     @override
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
-        macro_f1 = given["metrics"]["eval_macro_f1"]
+        if state.is_world_process_zero:
+            self._keep(state.global_step, given["metrics"]["eval_macro_f1"])
+        epochs = [entry["eval_macro_f1"] for entry in state.log_history if "eval_macro_f1" in entry]  # a resumed run's earlier ones too
+        if self._patience is not None and len(epochs) - 1 - epochs.index(max(epochs)) >= self._patience:
+            print(f"no better epoch in {self._patience}: stopping at step {state.global_step} of {state.max_steps}", flush=True)
+            control.should_training_stop = True
+
+    def _keep(self, step: int, macro_f1: float) -> None:
         before = best_epoch(self._folder)
         if before is not None and _macro_f1(before) >= macro_f1:
             return
-        folder = self._folder / f"step-{state.global_step}"
+        folder = self._folder / f"step-{step}"
         shutil.rmtree(folder, ignore_errors=True)
         self._save(folder)
-        (folder / BEST_FILE).write_text(json.dumps({"macro_f1": macro_f1, "step": state.global_step}) + "\n", encoding="utf-8")
+        (folder / BEST_FILE).write_text(json.dumps({"macro_f1": macro_f1, "step": step}) + "\n", encoding="utf-8")
         if before is not None:
             shutil.rmtree(before)
 
@@ -106,31 +119,30 @@ def _macro_f1(folder: Path) -> float:
 
 
 class StopOnSignal(TrainerCallback):
-    """Ctrl-C, or SIGTERM, saves a checkpoint after the step under way and stops; a second Ctrl-C stops at once."""
+    """Within its block Ctrl-C, or SIGTERM, saves a checkpoint after the step under way and stops; a second Ctrl-C stops at once."""
 
     def __init__(self) -> None:
         self.stopped_at: int | None = None
         self._asked = False
         self._before: dict[int, Any] = {}
 
+    def __enter__(self) -> Self:
+        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
     def _ask(self, number: int, _: FrameType | None) -> None:
         self._asked = True
         signal.signal(number, self._before[number])
 
     @override
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        self._before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    @override
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        if self._asked:
+        if any_of(self._asked, args.device):
             control.should_save = control.should_training_stop = True
             self.stopped_at = state.global_step
-
-    @override
-    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
 
     def raise_if_stopped(self, max_steps: int) -> None:
         """Say that the run is not over.
@@ -148,6 +160,6 @@ class RefuseNan(TrainerCallback):
 
     @override
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **given: Any) -> None:
-        loss = given["logs"].get("loss", 0.0)
-        if loss != loss:  # noqa: PLR0124 - NaN alone is not itself
+        losses = [given["logs"].get(name, 0.0) for name in ("loss", "eval_loss", "train_loss")]
+        if not all(map(math.isfinite, losses)):
             raise LossError(f"the loss is no number by step {state.global_step}: lower train.learning_rate, or raise train.warmup_ratio")

@@ -19,25 +19,40 @@ class _Section(BaseModel):
 
 
 class ModelConfig(_Section):
-    """The encoder to start from: a Hugging Face name or a local folder.
+    """The encoder or decoder to start from: a Hugging Face name or a local folder.
 
-    `adapter` goes on from an earlier run's adapter on the same base (its folder), and keeps that adapter's LoRA settings.
+    `method` says what trains beside the head: adapters, adapters on a base in 4 bits (`qlora`), every weight, or the upper
+    `trained_layers` of a base that is `frozen` below them. `adapter` goes on from an earlier run's adapter on the same base (its
+    folder), and keeps that adapter's LoRA settings.
     """
 
     base: str = "hfl/chinese-roberta-wwm-ext"
     adapter: Path | None = None
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 128
-    method: Literal["lora"] = "lora"
+    method: Literal["lora", "qlora", "full", "frozen"] = "lora"
+    trained_layers: Annotated[int, Field(ge=1)] = 2
+
+    @model_validator(mode="after")
+    def _adapt_only_by_lora(self) -> Self:
+        if self.adapter is not None and self.method not in {"lora", "qlora"}:
+            raise ValueError(f"adapter is for lora and qlora: for {self.method}, give the earlier run's folder as model.base")
+        return self
 
 
 class LoraConfig(_Section):
-    """Low-rank adapters (Hu et al. 2021); `auto` adapts every linear layer below the head."""
+    """Low-rank adapters (Hu et al. 2021), with the scale of rsLoRA (Kalajdzievski 2023) or the magnitudes of DoRA (Liu et al. 2024).
+
+    `auto` adapts query, key, value and dense layers of BERT and its relatives, q_proj, k_proj, v_proj and o_proj of Qwen, Llama and
+    theirs, else what `all-linear` does: every linear layer below the head.
+    """
 
     rank: Annotated[int, Field(ge=1, le=512)] = 16
     alpha: Annotated[float, Field(gt=0)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    target_modules: Literal["auto"] | tuple[str, ...] = "auto"
+    target_modules: Literal["auto", "all-linear"] | tuple[str, ...] = "auto"
     bias: Literal["none", "all", "lora_only"] = "none"
+    use_rslora: bool = False
+    use_dora: bool = False
 
 
 _LabelName = Annotated[Label, BeforeValidator(Label.parse), PlainSerializer(lambda label: label.english)]
@@ -62,10 +77,13 @@ class DataConfig(_Section):
 
 
 _Weight = Annotated[float, Field(ge=0)]
+_MixedPrecision = Annotated[
+    Literal["auto", "no", "bf16", "fp16"], BeforeValidator(lambda value: "no" if value is False else value)
+]  # YAML reads no as false
 
 
 class LearningRates(_Section):
-    """Peak learning rates: `base` for encoder weights that train (only biases, under LoRA), then adapters, then the head."""
+    """Peak learning rates: `base` for the base's own weights that train (only biases, under LoRA), then adapters, then the head."""
 
     base: Annotated[float, Field(gt=0)] = 2e-5
     lora: Annotated[float, Field(gt=0)] = 5e-4
@@ -73,19 +91,32 @@ class LearningRates(_Section):
 
 
 class TrainSection(_Section):
-    """How to fine-tune."""
+    """How to fine-tune.
+
+    An optimiser step takes `batch_size` rows `gradient_accumulation` times on each process. Gradients are clipped to `max_grad_norm` (0:
+    never). `gradient_checkpointing` saves memory by computing twice. `mixed_precision: auto` is what the machine computes fast.
+    `focal_gamma` above 0 makes the loss focal (Lin et al. 2017 take 2). `patience` ends a run after so many epochs without a better one.
+    """
 
     epochs: Annotated[float, Field(gt=0)] = 3
     batch_size: Annotated[int, Field(ge=1)] = 32
+    gradient_accumulation: Annotated[int, Field(ge=1)] = 1
+    gradient_checkpointing: bool = False
+    mixed_precision: _MixedPrecision = "auto"
     learning_rate: LearningRates = LearningRates()
+    schedule: Literal["linear", "cosine"] = "linear"
     warmup_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.06
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    focal_gamma: Annotated[float, Field(ge=0)] = 0.0
     class_weights: Literal["balanced", "none"] | tuple[_Weight, _Weight, _Weight] = "balanced"
+    patience: Annotated[int, Field(ge=1)] | None = None
     seed: int = 7
     max_rows: Annotated[int, Field(ge=50)] | None = None
     logging_steps: Annotated[int, Field(ge=1)] = 20
     checkpoint_steps: Annotated[int, Field(ge=1)] = 200  # between checkpoints; the newest 3 are kept
+    report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
 
 class NgramConfig(_Section):

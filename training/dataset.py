@@ -91,22 +91,33 @@ def text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
         DataError: one is missing, or the text is none.
 
     """
-    text: object
-    label: object
+    text, label = find_text(row, columns), row.get(columns.label)
     if "conversations" in row:
-        text, label = _turn(row["conversations"], "human"), _turn(row["conversations"], "gpt")
+        label = _turn(row["conversations"], "gpt")
     elif "instruction" in row:
-        text = "\n".join(str(row[key]) for key in ("instruction", "input") if row.get(key))
         label = row.get("output")
-    else:
-        text, label = row.get(columns.text, row.get("content")), row.get(columns.label)
-    if not isinstance(text, str):
-        raise DataError(f"no text: wanted a text under {columns.text!r} or 'content', the row has {sorted(map(str, row))}")
     if label in (None, "") and task_labels(row, columns.tasks):
         return text, None
     if label is None:
         raise DataError(f"no label: wanted {columns.label!r}, the row has {sorted(map(str, row))}")
     return text, label
+
+
+def find_text(row: dict[str, Any], columns: Columns) -> str:
+    """Find a row's text, whatever its shape, as it stands.
+
+    Raises:
+        DataError: it is missing, or none.
+
+    """
+    if "conversations" in row:
+        return _turn(row["conversations"], "human")
+    if "instruction" in row:
+        return "\n".join(str(row[key]) for key in ("instruction", "input") if row.get(key))
+    text = row.get(columns.text, row.get("content"))
+    if not isinstance(text, str):
+        raise DataError(f"no text: wanted a text under {columns.text!r} or 'content', the row has {sorted(map(str, row))}")
+    return text
 
 
 def _turn(conversations: Any, speaker: str) -> str:

@@ -14,6 +14,7 @@ class TrainingError(Exception):
      |- SigningError     a key that can't sign, or a bundle that has a signature
      |- ParityError      the exported graph does not compute what torch did
      |- PortabilityError  a bundle that an older processor would refuse
+     |- HubError         a repository that can't be written to
      `- GateError        a challenger that must not become the champion
     """
 
@@ -62,6 +63,10 @@ class PortabilityError(TrainingError):
     """The bundle answers otherwise on a processor without VNNI."""
 
     exit_status = 1
+
+
+class HubError(TrainingError):
+    """A Hugging Face repository that can't be written to: no token, no network, no permission."""
 
 
 class GateError(TrainingError):

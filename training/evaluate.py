@@ -15,6 +15,7 @@ from tqdm import tqdm
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from semantic_service.engine.classifier import OnnxClassifier, Probabilities, Score
+from training.bootstrap import RESAMPLES, SEED, middle, resample
 from training.calibrate import expected_calibration_error, negative_log_likelihood
 from training.dataset import Example
 
@@ -60,6 +61,16 @@ class TaskMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class Intervals:
+    """The 95 % bootstrap intervals [low, high] of the shares that models are chosen by."""
+
+    accuracy: list[float]
+    macro_f1: list[float]
+    flagged_accuracy: list[float]
+    false_positive_rate: list[float] | None  # None where no row is compliant
+
+
+@dataclass(frozen=True, slots=True)
 class Metrics:
     """What a model does on one file. Labels with neither a row nor a prediction stay out of `macro_f1`."""
 
@@ -73,6 +84,7 @@ class Metrics:
     labels: dict[str, ClassMetrics]
     flagged: FlaggedMetrics
     confusion: list[list[int]]  # [truth][answer], in label order
+    intervals: Intervals
     tasks: dict[str, TaskMetrics] = field(default_factory=dict)  # those that the file has labels of
 
     def as_dict(self) -> dict[str, Any]:
@@ -134,6 +146,7 @@ def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> M
     answer = probabilities.argmax(axis=1)
     before = scored.at_temperature(1 / temperature).probabilities
     present = sorted({*truth.tolist(), *answer.tolist()})
+    confusion = confusion_matrix(truth, answer, labels=list(Label))
     return Metrics(
         rows=len(truth),
         accuracy=float(accuracy_score(truth, answer)),
@@ -144,7 +157,8 @@ def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> M
         uncertain_share=float((probabilities.max(axis=1) <= uncertain_max).mean()),
         labels=_class_metrics(probabilities, truth, answer),
         flagged=_flagged_metrics(probabilities, truth, answer),
-        confusion=confusion_matrix(truth, answer, labels=list(Label)).tolist(),
+        confusion=confusion.tolist(),
+        intervals=_intervals(confusion),
         tasks={task.name: _task_metrics(task, rows) for task, rows in scored.tasks.items()},
     )
 
@@ -191,6 +205,36 @@ def _flagged_metrics(probabilities: NDArray[np.float64], truth: NDArray[np.int64
         false_positive_rate=float(flagged[~truly].mean()) if (~truly).any() else None,
         false_negative_rate=float((~flagged[truly]).mean()) if truly.any() else None,
     )
+
+
+def _intervals(confusion: NDArray[np.int64]) -> Intervals:
+    """Resample the rows by the one thing that counts of each: its truth and its answer."""
+    labels = len(Label)
+    drawn = resample(confusion.ravel(), RESAMPLES, np.random.default_rng(SEED)).reshape(-1, labels, labels)
+    rows = confusion.sum()
+    compliant = drawn[:, Label.COMPLIANT].sum(axis=1)
+    alarms = compliant - drawn[:, Label.COMPLIANT, Label.COMPLIANT]
+    missed = drawn[:, :, Label.COMPLIANT].sum(axis=1) - drawn[:, Label.COMPLIANT, Label.COMPLIANT]
+    right = np.trace(drawn, axis1=1, axis2=2)
+    return Intervals(
+        accuracy=middle(right / rows),
+        macro_f1=middle(_macro_f1(drawn)),
+        flagged_accuracy=middle(1 - (alarms + missed) / rows),
+        false_positive_rate=middle(_shares(alarms, compliant)) if confusion[Label.COMPLIANT].any() else None,
+    )
+
+
+def _macro_f1(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Give the macro-F1 [n] of confusion matrices [n, truth, answer], over the labels that each of them has."""
+    right = np.diagonal(confusion, axis1=1, axis2=2)
+    f1: NDArray[np.float64] = np.nanmean(_shares(2 * right, confusion.sum(axis=1) + confusion.sum(axis=2)), axis=1)
+    return f1
+
+
+def _shares(part: NDArray[np.int64], whole: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Divide; where there is nothing to divide by, the share is NaN."""
+    shares: NDArray[np.float64] = np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+    return shares
 
 
 def _auc(truth: NDArray[np.bool_], probability: NDArray[np.float64]) -> float | None:

@@ -8,11 +8,35 @@ import torch
 from numpy.typing import NDArray
 from onnxruntime.transformers.optimizer import optimize_model
 from optimum.exporters.onnx import onnx_export_from_model
+from optimum.exporters.onnx.model_configs import BertOnnxConfig
+from optimum.exporters.tasks import TasksManager
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from semantic_service.contract.bundle import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from semantic_service.engine.classifier import OnnxClassifier
+from training.errors import BaseModelError
+from training.parameters import count_weights
 from training.parity import PARITY_TEXTS, check_logits
+
+MAX_GRAPH_BYTES = 2**31  # of one ONNX file, a protocol buffer
+
+TasksManager.create_register("onnx")("ernie", "text-classification")(BertOnnxConfig)  # BERT with other weights
+
+
+def refuse_unexportable(model: PreTrainedModel, vocabulary_size: int | None) -> None:
+    """Check, before anything is trained, that the model can become one ONNX file, with its vocabulary shrunk as asked.
+
+    Raises:
+        BaseModelError: the exporter does not know the architecture, or the weights are too many.
+
+    """
+    architecture = model.config.model_type
+    if architecture not in TasksManager.get_supported_model_type_for_task("text-classification", "onnx"):
+        raise BaseModelError(f"model.base is a {architecture}, which has no ONNX export: choose a BERT, RoBERTa, ERNIE, Qwen or Llama")
+    dropped = 0 if vocabulary_size is None else max(model.config.vocab_size - vocabulary_size, 0) * model.config.hidden_size
+    size = 4 * (count_weights(model) - dropped)  # bytes in fp32
+    if size >= MAX_GRAPH_BYTES:
+        raise BaseModelError(f"model.base takes {size / 1e9:.1f} GB in fp32, and an ONNX file holds 2.1 GB: choose a smaller base")
 
 
 def export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The gate: a challenger against the champion on the same rows, by paired bootstrap (Efron and Tibshirani 1993)."""
+"""The gate: a challenger against the champion on the same rows, by paired bootstrap."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
+from training.bootstrap import middle, resample
 from training.config import GateConfig
 from training.dataset import Example, deduplicate, read_benign, read_examples
 from training.errors import DataError
@@ -26,7 +27,7 @@ class Check:
     rows: int
     champion: float  # share of the rows answered rightly
     challenger: float
-    gain: tuple[float, float]  # of the challenger, the middle 95 % of the resamples
+    gain: list[float]  # of the challenger, low and high: the middle 95 % of the resamples
     tolerance: float
     risk: float  # share of the resamples in which the challenger is worse by more than the tolerance
     holds: bool
@@ -79,14 +80,10 @@ def _check(name: str, rights: Sequence[Rights], tolerance: float, gate: GateConf
     champion, challenger = rights
     rows = len(champion)
     better, worse = int((challenger & ~champion).sum()), int((champion & ~challenger).sum())
-    # A resample of paired rows is a draw of how many are better, worse and alike.
-    drawn = random.multinomial(rows, [better / rows, worse / rows, 1 - (better + worse) / rows], gate.resamples)
+    drawn = resample([better, worse, rows - better - worse], gate.resamples, random)
     gains = (drawn[:, 0] - drawn[:, 1]) / rows
     risk = float((gains < -tolerance).mean())
-    low, high = np.quantile(gains, [0.025, 0.975])
-    return Check(
-        name, rows, float(champion.mean()), float(challenger.mean()), (float(low), float(high)), tolerance, risk, holds=risk <= gate.risk
-    )
+    return Check(name, rows, float(champion.mean()), float(challenger.mean()), middle(gains), tolerance, risk, holds=risk <= gate.risk)
 
 
 def gate_table(checks: Sequence[Check]) -> str:

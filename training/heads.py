@@ -1,21 +1,21 @@
 """One wide head for several tasks: its outputs, its targets, and a loss that skips the labels that a row lacks."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.metrics import f1_score
-from torch.nn.functional import cross_entropy
-from transformers import EvalPrediction
+from transformers import EvalPrediction, PreTrainedModel
 
 from semantic_service.contract.labels import LABEL_NAMES, Label
 from semantic_service.contract.tasks import Task
+from training.config import TrainSection
 from training.dataset import Example
+from training.loss import Loss, classification_loss, share_of_step, weighted_mean
 
 ABSENT = -100  # the target of a label that a row lacks
-Loss = Callable[..., torch.Tensor]  # of outputs with logits [n, k], and labels [n]
 
 
 def output_names(tasks: Sequence[Task]) -> tuple[str, ...]:
@@ -29,26 +29,40 @@ def targets(example: Example, tasks: Sequence[Task]) -> list[int]:
     return [severity, *(task.labels.index(example.tasks[task.name]) if task.name in example.tasks else ABSENT for task in tasks)]
 
 
-def joint_loss(severity_loss: Loss, tasks: Sequence[Task], label_smoothing: float) -> Loss:
-    """Give a loss of logits [n, outputs] and labels [n, tasks] that adds up the tasks' mean losses, each over the rows that have its label.
+def tasks_of(model: PreTrainedModel) -> tuple[Task, ...]:
+    """Read from a model's config which tasks its outputs answer beside the severity."""
+    labels: dict[str, list[str]] = {}
+    for name in list((model.config.id2label or {}).values())[len(Label) :]:
+        task, _, label = name.partition("/")
+        labels.setdefault(task, []).append(label)
+    return tuple(Task(task, tuple(names)) for task, names in labels.items())
 
-    Each mean counts by its share of the batch's rows. So a label weighs the same whichever batch it falls into, a row without one adds
-    nothing to that task, and where every row has its severity and there is no other task the loss is `severity_loss` itself.
+
+def joint_loss(train: TrainSection, examples: Sequence[Example], tasks: Sequence[Task]) -> Loss:
+    """Give a loss of logits [n, outputs] and labels [n, tasks]: the mean over all labels that the rows have, of whatever task.
+
+    So a label weighs the same whichever task it is of and whichever batch it falls into, a row without one adds nothing to that task, and
+    where there is no further task the loss is the severity's alone. Class weights are the severity's.
     """
     widths = [len(Label), *(len(task.labels) for task in tasks)]
+    losses = [classification_loss(train, examples), *[_plain_loss(train)] * len(tasks)]
 
-    def plain(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
-        return cross_entropy(outputs["logits"].float(), labels, label_smoothing=label_smoothing)
-
-    losses = [severity_loss, *[plain] * len(tasks)]
-
-    def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, **_: Any) -> torch.Tensor:
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
+        items = labels.ne(ABSENT).sum() if num_items_in_batch is None else num_items_in_batch
         parts = []
         for task_loss, logits, answers in zip(losses, outputs["logits"].split(widths, dim=1), labels.T, strict=True):
             has = answers != ABSENT
             if has.any():
-                parts.append(task_loss({"logits": logits[has]}, answers[has]) * (has.sum() / len(has)))
+                parts.append(task_loss({"logits": logits[has]}, answers[has], items))
         return torch.stack(parts).sum()
+
+    return loss
+
+
+def _plain_loss(train: TrainSection) -> Loss:
+    def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor) -> torch.Tensor:
+        logits = outputs["logits"].float()
+        return weighted_mean(logits, labels, logits.new_ones(logits.shape[1]), train) * share_of_step(labels, num_items_in_batch)
 
     return loss
 

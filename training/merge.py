@@ -1,4 +1,4 @@
-"""Fold the adapters into the encoder, so that serving needs no PEFT."""
+"""Give what a fine-tuning left behind as one plain model, so that serving needs no PEFT."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +9,9 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from semantic_service.contract.labels import LABEL_NAMES
 from training.errors import BaseModelError, ConfigError
-from training.finetune import load_base
+from training.pretrained import load_base, load_trained
+
+ADAPTER_FILE = "adapter_config.json"
 
 
 def merge(
@@ -20,6 +22,8 @@ def merge(
     outputs: Sequence[str] = LABEL_NAMES,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Give the base with adapters and head merged in, ready to export, and the tokenizer it was trained with.
+
+    What was trained whole (`full`, `frozen`) is given as it is; what was trained on 4 bits is merged into the base in full precision.
 
     Each weight is the mean of those under `adapter` and under `average_with`, if given; `logit_adjustment` [3] goes into the bias of the
     head's last layer, which has an output for each name.
@@ -38,11 +42,19 @@ def merge(
                     weight.lerp_(other[name], 0.5)
     if any(logit_adjustment):
         _adjust(merged, logit_adjustment)
-    return merged.eval(), AutoTokenizer.from_pretrained(adapter)
+    return merged.eval(), load_tokenizer(base, adapter)
+
+
+def load_tokenizer(base: str, adapter: Path) -> PreTrainedTokenizerBase:
+    """Give the tokenizer that an adapter was trained with; an adapter's folder that holds none was trained with its base's."""
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(adapter if (adapter / "tokenizer_config.json").is_file() else base)
+    return tokenizer
 
 
 def _merged(base: str, adapter: Path, outputs: Sequence[str]) -> PreTrainedModel:
-    model, _ = load_base(base, outputs)
+    if not (adapter / ADAPTER_FILE).exists():
+        return load_trained(adapter, outputs)
+    model, _ = load_base(base, outputs=outputs)
     try:
         merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:

@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from semantic_service.engine.classifier import OnnxClassifier
 from training.config import TrainConfig
 from training.evaluate import Metrics
 from training.precision import Candidate
-from training.runs import Run, git_revision
+from training.runs import git_revision
 from training.sign import signer
 from training.tables import task_table
 
@@ -38,17 +39,17 @@ class Product:
     training_rows: Mapping[str, int]  # by file
 
 
-def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
-    """Seal the bundle `run.bundle`, signed if the config names a key; its version is the run's id."""
+def package(config: TrainConfig, version: str, target: Path, product: Product) -> Bundle:
+    """Seal the bundle `target`, signed if the config names a key."""
     chosen = product.chosen
-    staging = run.bundle.with_name("bundle.partial")
+    staging = target.with_name(f"{target.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir()
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
-    (staging / CARD_FILE).write_text(model_card(config, run.id, product), encoding="utf-8")
+    (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
-        model_version=run.id,
+        model_version=version,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         max_tokens=config.model.max_tokens,
         temperature=chosen.temperature,
@@ -61,7 +62,7 @@ def package(config: TrainConfig, run: Run, product: Product) -> Bundle:
         sha256={},
         tasks=chosen.tasks,
     )
-    return seal(staging, manifest, run.bundle, signer(config))
+    return seal(staging, manifest, target, signer(config))
 
 
 def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:
@@ -86,7 +87,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         "",
         "Judges Chinese forum posts: compliant 合规 (0), suspicious 疑似 (1), violation 违规 (2).",
         "",
-        f"- Base: `{config.model.base}`, LoRA rank {config.lora.rank}, merged, ONNX {product.chosen.precision}",
+        f"- Base: `{config.model.base}`, {_method(config)}, ONNX {product.chosen.precision}",
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
         *(f"- Task {task.name}: {', '.join(task.labels)}; temperature {task.temperature:.3f}" for task in product.chosen.tasks),
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
@@ -103,6 +104,12 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         *(["", task_table(product.metrics)] if product.chosen.tasks else []),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _method(config: TrainConfig) -> str:
+    if config.model.method in {"full", "frozen"}:
+        return "fine-tuned in full" if config.model.method == "full" else f"its upper {config.model.trained_layers} layers fine-tuned"
+    return f"{'DoRA' if config.lora.use_dora else 'LoRA'} rank {config.lora.rank}{' on 4 bits' * (config.model.method == 'qlora')}, merged"
 
 
 def _card_row(name: str, metrics: Metrics) -> str:

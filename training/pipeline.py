@@ -2,7 +2,11 @@
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
 from semantic_service.contract.labels import Label
@@ -13,16 +17,19 @@ from training.errors import ConfigError, DataError
 from training.evaluate import Metrics, Scored, measure, score
 from training.export import check_parity, export
 from training.finetune import finetune
-from training.heads import output_names
+from training.heads import output_names, tasks_of
 from training.merge import merge
 from training.ngrams import add_ngrams
 from training.package import Product, package
 from training.precision import Candidate, choose
+from training.processes import leave
 from training.report import Report, write_report
 from training.runs import Run, git_revision
 from training.sign import signer
 from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
+
+Model = tuple[PreTrainedModel, PreTrainedTokenizerBase]
 
 QUICK_ROWS = 800
 QUICK_EVALUATION_ROWS = 200
@@ -37,6 +44,11 @@ class Sets:
     validation: list[Example]
     test: dict[str, list[Example]]  # by the file's stem
     benign: list[Example]
+
+    @property
+    def digest(self) -> str:
+        """Digest what a model learns and is calibrated from."""
+        return digest([*self.train, *self.validation])
 
 
 def read_sets(config: TrainConfig) -> Sets:
@@ -110,25 +122,30 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     signer(config)  # a key that can't sign is said before hours of training
     sets = read_sets(config)
     _say_sets(sets)
-    data_digest = digest([*sets.train, *sets.validation])
-    run.keep_data(data_digest)
+    run.keep_data(sets.digest)
     if not run.adapter.exists():
         run.set_status("fine-tuning")
         finetune(config, (sets.train, sets.validation), run, resume)
+    leave()
     if not run.exported.exists():
         run.set_status("exporting")
-        _export(config, run, sets)
+        export_whole(config, merge_run(config, run.adapter, sets.train), run.exported, sets)
     run.set_status("choosing the precision")
     chosen = choose(run.exported, config, sets.validation)
     run.set_status("evaluating")
-    measured = _measure(config, chosen, sets)
+    measured = measure_sets(config, chosen, sets)
     facts = {"base": config.model.base, "precision": chosen.folder.name, "git revision": git_revision()}
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
-    rows = Counter(example.file for example in sets.train)
-    metrics = {name: values for name, (_, values) in measured.items()}
-    bundle = package(config, run, Product(chosen, metrics, data_digest, rows))
+    bundle = package(config, run.id, run.bundle, product_of(chosen, measured, sets))
     run.set_status("finished")
     return bundle
+
+
+def assist(config: TrainConfig, run: Run, resume: str = "auto") -> None:
+    """Fine-tune beside the first of several processes, which runs the whole pipeline."""
+    if not run.adapter.exists():
+        sets = read_sets(config)
+        finetune(config, (sets.train, sets.validation), run, resume)
 
 
 def _say_sets(sets: Sets) -> None:
@@ -140,27 +157,62 @@ def _say_sets(sets: Sets) -> None:
         print(f"{name:24} {len(examples):7,} rows  " + "  ".join(f"{what} {count:,}" for what, count in named_counts.items()), flush=True)
 
 
-def _export(config: TrainConfig, run: Run, sets: Sets) -> None:
+def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> Model:
+    """Merge an adapter as its config says; `train` tells which pieces of a vocabulary are used, where it is to be shrunk.
+
+    Raises:
+        BaseModelError: the base, or an adapter, can't be loaded.
+
+    """
     outputs = output_names(config.further_tasks)
-    model, tokenizer = merge(config.model.base, run.adapter, config.export.average_with, config.export.logit_adjustment, outputs)
-    if config.export.vocabulary_size is not None:
-        texts = {example.text for example in sets.train}
-        model, tokenizer = shrink_vocabulary(model, tokenizer, texts, config.export.vocabulary_size)
-    aside = run.exported.with_name("fp32.partial")
+    model, tokenizer = merge(config.model.base, adapter, config.export.average_with, config.export.logit_adjustment, outputs)
+    if config.export.vocabulary_size is None:
+        return model, tokenizer
+    return shrink_vocabulary(model, tokenizer, {example.text for example in train}, config.export.vocabulary_size)
+
+
+def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, texts: Sequence[str], max_tokens: int) -> None:
+    """Export to `folder`, which appears when the graph has been proved, on some of the texts, to compute what torch does.
+
+    Raises:
+        ParityError: it does not.
+
+    """
+    aside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     export(model, tokenizer, aside)
-    classifier = OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
-    difference = check_parity(model, classifier, [example.text for example in sets.validation])
+    classifier = OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, max_tokens, tasks=tasks_of(model))
+    difference = check_parity(model, classifier, texts)
     print(f"parity: torch and ONNX logits differ by at most {difference:.2g}", flush=True)
+    aside.rename(folder)
+
+
+def export_whole(config: TrainConfig, merged: Model, folder: Path, sets: Sets) -> None:
+    """Export a merged model, with the n-grams that the config asks for, to a folder that appears when both have been proved.
+
+    Raises:
+        ParityError: the graph does not compute what torch and the n-grams do.
+
+    """
+    encoder = folder.with_name("encoder")
+    shutil.rmtree(encoder, ignore_errors=True)
+    export_checked(*merged, encoder, [example.text for example in sets.validation], config.model.max_tokens)
     if config.ngrams.buckets:
-        weight = add_ngrams(aside, config, sets.train, sets.validation)
+        weight = add_ngrams(encoder, config, sets.train, sets.validation)
         print(f"n-grams: their logits are added with weight {weight:.3f}", flush=True)
-    aside.rename(run.exported)
+    encoder.rename(folder)
 
 
-def _measure(config: TrainConfig, chosen: Candidate, sets: Sets) -> dict[str, tuple[Scored, Metrics]]:
+def measure_sets(config: TrainConfig, chosen: Candidate, sets: Sets) -> dict[str, tuple[Scored, Metrics]]:
+    """Score and measure every held-out set with the chosen graph, by the set's name."""
     model, tokenizer = chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE
     classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature, chosen.tasks)
     named = {"validation": sets.validation, **sets.test, **({"benign": sets.benign} if sets.benign else {})}
     scored = {name: score(classifier, examples, name) for name, examples in named.items()}
     return {name: (rows, measure(rows, chosen.temperature)) for name, rows in scored.items()}
+
+
+def product_of(chosen: Candidate, measured: Mapping[str, tuple[Scored, Metrics]], sets: Sets) -> Product:
+    """Gather what a bundle tells of its model."""
+    rows = Counter(example.file for example in sets.train)
+    return Product(chosen, {name: metrics for name, (_, metrics) in measured.items()}, sets.digest, rows)

@@ -3,7 +3,6 @@
 import getpass
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Literal
 
 from semantic_service.contract.bundle import Bundle
@@ -78,11 +77,6 @@ def roll_back(registry: Registry, to: str | None, order: Order) -> Change:
 def _change(action: Literal["promote", "rollback"], version: str, previous: str | None, reason: str, reports: dict[str, object]) -> Change:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Change(action, version, previous, getpass.getuser(), now, reason, reports)
-
-
-def find_bundle(path: Path) -> Path:
-    """Give the bundle's folder of a run, or of a bundle."""
-    return path / "bundle" if (path / "bundle").is_dir() else path
 
 
 def models_table(registry: Registry) -> str:

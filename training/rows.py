@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 _Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
 _TABLES: dict[str, tuple[str, _Quoting]] = {".csv": (",", csv.QUOTE_MINIMAL), ".tsv": ("\t", csv.QUOTE_NONE)}
-_SUFFIXES = (".jsonl", *_TABLES)
+SUFFIXES = (".jsonl", *_TABLES)
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # as surrogateescape reads it
 
 
@@ -18,8 +18,8 @@ def scan_rows(path: Path) -> Iterator[tuple[int | None, dict[str, Any] | str]]:
 
     A row of several lines has the number of its last one. No reason holds a text of the file.
     """
-    if path.suffix not in _SUFFIXES:
-        yield None, f"the name must end in {', '.join(_SUFFIXES)}"
+    if path.suffix not in SUFFIXES:
+        yield None, f"the name must end in {', '.join(SUFFIXES)}"
         return
     try:
         with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:

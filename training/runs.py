@@ -105,7 +105,8 @@ class Run:
         """
         if self.data.exists() and self.data.read_text(encoding="utf-8").strip() != digest:
             raise ConfigError(
-                f"{self.path} was begun with other rows than its data files hold now: choose another --run-dir, or --resume none"
+                f"{self.path} was begun with other rows than its data files hold now: put them back, or start anew "
+                "(`training run` with another --run-dir, or --resume none)"
             )
         write_atomically(self.data, digest + "\n")
 

@@ -9,7 +9,7 @@ if TYPE_CHECKING:  # the doctor has tables too, and must not wait for scikit-lea
     from training.evaluate import Metrics, TaskMetrics
 
 LEGEND = """Flagged: the label is not compliant. False positives: the share of the compliant rows that is flagged. AUC: of flagged.
-ECE: the mean gap between confidence and accuracy, before and after calibration."""
+In brackets: the 95 % bootstrap interval. ECE: the mean gap between confidence and accuracy, before and after calibration."""
 
 
 def markdown_table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -28,11 +28,20 @@ def summary_table(metrics: "Mapping[str, Metrics]") -> str:
 
 def _summary(name: str, metrics: "Metrics") -> list[str]:
     flagged = metrics.flagged
-    f1 = None if flagged.false_negative_rate is None else flagged.f1  # nothing to flag in the file
-    rate = "–" if flagged.false_positive_rate is None else f"{flagged.false_positive_rate:.2%}"
-    numbers = [decimal(value) for value in (metrics.accuracy, metrics.macro_f1, flagged.accuracy, f1)]
+    intervals = metrics.intervals
+    numbers = [
+        _with_interval(metrics.accuracy, intervals.accuracy),
+        _with_interval(metrics.macro_f1, intervals.macro_f1),
+        _with_interval(flagged.accuracy, intervals.flagged_accuracy),
+        decimal(None if flagged.false_negative_rate is None else flagged.f1),  # nothing to flag in the file
+        _with_interval(flagged.false_positive_rate, intervals.false_positive_rate, ".2%"),
+    ]
     calibration = f"{decimal(metrics.ece_before_calibration)} -> {decimal(metrics.ece)}"
-    return [cell(name), f"{metrics.rows:,}", *numbers, rate, decimal(flagged.auc), calibration]
+    return [cell(name), f"{metrics.rows:,}", *numbers, decimal(flagged.auc), calibration]
+
+
+def _with_interval(value: float | None, interval: Sequence[float] | None, form: str = ".4f") -> str:
+    return "–" if value is None or interval is None else f"{value:{form}} ({interval[0]:{form}}–{interval[1]:{form}})"
 
 
 def class_table(metrics: "Metrics") -> str:

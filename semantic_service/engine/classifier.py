@@ -109,13 +109,18 @@ class OnnxClassifier:
         return answer
 
     def score(self, text: str) -> Score:
-        """Score a normalised text; of several windows the most severe one counts (the highest mean label id), for every task."""
+        """Score a normalised text; of several windows the most severe one counts, for every task."""
         windows = self.windows(text)
         logits = np.stack([self.logits(window) for window in windows])
         each = softmax(logits[:, : len(Label)] / np.float32(self.temperature))
-        worst = int(np.argmax(each @ _SEVERITY))
+        worst = most_severe(each)
         tasks = tuple(softmax(logits[worst, part] / np.float32(task.temperature)) for task, part in self._parts)
         return Score(each[worst], len(windows), sum(map(len, windows)), tasks)
+
+
+def most_severe(windows: Probabilities) -> int:
+    """Find of a text's windows [n, 3] the one that counts: the highest mean label id."""
+    return int(np.argmax(windows @ _SEVERITY))
 
 
 def _check_shape(session: onnxruntime.InferenceSession, outputs: int) -> None:

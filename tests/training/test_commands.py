@@ -45,7 +45,26 @@ def test_evaluate_prints_a_table_for_people(tiny_bundle, write, capsys):
     right = write("right.jsonl", *RIGHT)
     status, out, _ = run(capsys, "evaluate", str(tiny_bundle.path), right)
     assert status == 0
-    assert "| 1.0000 |" in next(line for line in out.splitlines() if right in line)
+    row = next(line for line in out.splitlines() if right in line)
+    assert "| 1.0000 |" in row
+    assert "| 1.0000 (1.0000–1.0000) |" in row
+
+
+def test_evaluate_takes_a_run_and_says_how_sure_it_is(tiny_bundle, write, tmp_path, capsys):
+    right = write("right.jsonl", *RIGHT)
+    (tmp_path / "config.yaml").write_text("{}", encoding="utf-8")
+    assert run(capsys, "evaluate", str(tmp_path), right)[::2] == (
+        2,
+        f"training: {tmp_path} has no bundle yet: give the same `python -m training run` again to finish it\n",
+    )
+    shutil.copytree(tiny_bundle.path, tmp_path / "bundle")
+    answer = json.loads(run(capsys, "evaluate", str(tmp_path), right, "--json")[1])
+    assert answer["files"][right]["intervals"] == {
+        "accuracy": [1.0, 1.0],
+        "macro_f1": [1.0, 1.0],
+        "flagged_accuracy": [1.0, 1.0],
+        "false_positive_rate": [0.0, 0.0],
+    }
 
 
 def test_evaluate_takes_benign_texts_without_labels(tiny_bundle, write, capsys):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import ConfigError, GateConfig, TrainConfig
+from training.config import ConfigError, GateConfig, LoraConfig, TrainConfig
 
 FOLDER = Path(__file__).parents[2] / "training" / "configs"
 GATE = FOLDER / "gate.yaml"
@@ -104,7 +104,8 @@ def test_an_unknown_key_is_refused_with_the_nearest(content, reason, write):
 
 @given(key=st.text("abcdefghijklmnopqrstuvwxyz_", min_size=1))
 def test_no_unknown_key_is_ignored(key, shared_least):
-    with pytest.raises(ConfigError, match=rf"unknown key lora\.x{key}: did you mean lora\.(rank|alpha|dropout|target_modules|bias)\?"):
+    names = "|".join(LoraConfig.model_fields)
+    with pytest.raises(ConfigError, match=rf"unknown key lora\.x{key}: did you mean lora\.({names})\?"):
         TrainConfig.load(shared_least, [f"lora.x{key}=1"])
 
 
@@ -114,10 +115,13 @@ def test_no_unknown_key_is_ignored(key, shared_least):
         "model.max_tokens=7",
         "model.max_tokens=513",
         "model.method=magic",
+        "model.trained_layers=0",
         "lora.rank=0",
         "lora.alpha=0",
         "lora.dropout=1",
         "lora.bias=some",
+        "lora.target_modules=query",
+        "lora.use_dora=2",
         "data.train=[]",
         "data.train=posts.jsonl",
         "data.validation=0",
@@ -137,6 +141,13 @@ def test_no_unknown_key_is_ignored(key, shared_least):
         "train.class_weights=[1, 2]",
         "train.class_weights=some",
         "train.max_rows=49",
+        "train.gradient_accumulation=0",
+        "train.max_grad_norm=-1",
+        "train.mixed_precision=fp8",
+        "train.schedule=step",
+        "train.focal_gamma=-1",
+        "train.patience=0",
+        "train.report_to=[printer]",
         "train.logging_steps=0",
         "export.precision=int4",
         "export.vocabulary_size=99",
@@ -146,6 +157,24 @@ def test_a_value_out_of_range_is_refused_with_its_key(override, least):
     with pytest.raises(ConfigError) as refusal:
         TrainConfig.load(least, [override])
     assert str(refusal.value).startswith(f"{least}: {override.partition('=')[0]}")
+
+
+@pytest.mark.parametrize("method", ["full", "frozen"])
+def test_only_lora_goes_on_from_an_adapter(method, least):
+    with pytest.raises(ConfigError, match=f"model: adapter is for lora and qlora: for {method}, give the earlier"):
+        TrainConfig.load(least, [f"model.method={method}", "model.adapter=runs/first/adapter"])
+
+
+def test_yamls_no_is_no_mixed_precision(least):
+    assert TrainConfig.load(least, ["train.mixed_precision=no"]).train.mixed_precision == "no"
+
+
+def test_every_way_to_train_has_a_config_that_starts_with_its_command():
+    ways = {"lora", "rslora", "dora", "qlora", "full", "frozen", "qwen-lora"}
+    assert ways <= {path.stem for path in CONFIGS}
+    for path in CONFIGS:
+        if path.stem in ways:
+            assert path.read_text("utf-8").startswith(f"#   python -m training run training/configs/{path.name} ")
 
 
 @pytest.mark.parametrize("override", ["train.class_weights=[-1, 1, 1]", "train.epochs=.inf", "train.learning_rate.lora=.inf"])

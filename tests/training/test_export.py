@@ -16,9 +16,11 @@ from tests.tiny_base import FILLER, POSITIONS, SIGNS, rows, unigram, word_piece,
 from training.config import LoraConfig
 from training.errors import ParityError, VocabularyError
 from training.export import check_parity, export
-from training.finetune import HEAD_MODULES, add_lora, load_base
 from training.merge import merge
+from training.methods import add_lora
+from training.parameters import HEAD_MODULES
 from training.parity import PARITY_TOLERANCE
+from training.pretrained import load_base
 from training.quantise import METHODS, quantise
 from training.vocabulary import shrink_vocabulary
 

@@ -7,25 +7,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from torch.nn.functional import cross_entropy
-from transformers import EvalPrediction
+from transformers import BertConfig, BertForSequenceClassification, EvalPrediction
 
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
+from training.config import TrainSection
 from training.dataset import Example
-from training.heads import ABSENT, joint_loss, mean_macro_f1, output_names, targets
+from training.heads import ABSENT, joint_loss, mean_macro_f1, output_names, targets, tasks_of
+from training.loss import classification_loss
 
 pytestmark = pytest.mark.slow
 CATEGORY = Task("category", ("none", "abuse", "porn", "advert"))
 TASKS = (CATEGORY, Task("topic", ("games", "sports")))
 WIDTHS = (3, 4, 2)
-WEIGHT = torch.tensor([0.5, 2.0, 1.0])
+TRAIN = TrainSection(class_weights=(0.5, 2.0, 1.0))
 label_rows = st.tuples(*(st.sampled_from((ABSENT, *range(width))) for width in WIDTHS)).filter(lambda row: set(row) != {ABSENT})
 batches = st.lists(label_rows, min_size=1, max_size=8)
-
-
-def severity_loss(outputs, labels, **_):
-    return cross_entropy(outputs["logits"], labels, weight=WEIGHT)
 
 
 def logits_for(rows, seed=7):
@@ -33,7 +30,7 @@ def logits_for(rows, seed=7):
 
 
 def loss_of(logits, rows):
-    return joint_loss(severity_loss, TASKS, 0.0)({"logits": logits}, torch.tensor(rows))
+    return joint_loss(TRAIN, [], TASKS)({"logits": logits}, torch.tensor(rows))
 
 
 @given(batches)
@@ -59,16 +56,17 @@ def test_every_label_of_a_further_task_weighs_the_same_whatever_batch_it_is_in(r
     if not rows:
         return
     logits = logits_for(rows).detach()
-    alone = sum(loss_of(logits[[index]], [row]).item() for index, row in enumerate(rows))
-    assert loss_of(logits, rows).item() * len(rows) == pytest.approx(alone, abs=1e-4)
+    given_labels = [sum(label != ABSENT for label in row) for row in rows]
+    alone = sum(loss_of(logits[[index]], [row]).item() * given_labels[index] for index, row in enumerate(rows))
+    assert loss_of(logits, rows).item() * sum(given_labels) == pytest.approx(alone, abs=1e-4)
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=8))
 def test_the_severity_alone_has_the_loss_that_it_had(severities):
     logits = torch.randn((len(severities), 3), generator=torch.Generator().manual_seed(1))
     labels = torch.tensor(severities)
-    joint = joint_loss(severity_loss, (), 0.0)({"logits": logits}, labels[:, None])
-    assert torch.equal(joint, severity_loss({"logits": logits}, labels))
+    joint = joint_loss(TRAIN, [], ())({"logits": logits}, labels[:, None])
+    assert torch.equal(joint, classification_loss(TRAIN, [])({"logits": logits}, labels))
 
 
 def test_targets_follow_the_order_of_the_outputs():
@@ -77,6 +75,13 @@ def test_targets_follow_the_order_of_the_outputs():
     assert targets(Example("滚", None, "f", 1, {"category": "porn"}), TASKS) == [ABSENT, 2, ABSENT]
     assert output_names(TASKS)[:5] == ("compliant", "suspicious", "violation", "category/none", "category/abuse")
     assert len(output_names(TASKS)) == sum(WIDTHS)
+
+
+@pytest.mark.parametrize("tasks", [(), TASKS])
+def test_a_model_says_which_tasks_it_answers(tasks):
+    names = dict(enumerate(output_names(tasks)))
+    small = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
+    assert tasks_of(BertForSequenceClassification(BertConfig(id2label=names, **small))) == tasks
 
 
 @settings(max_examples=30)

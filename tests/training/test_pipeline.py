@@ -203,7 +203,8 @@ def test_a_killed_run_does_not_carry_on_with_other_rows(killed, project, capsys)
         posts.write_bytes(before)
     assert (
         capsys.readouterr().err
-        == f"training: {killed} was begun with other rows than its data files hold now: choose another --run-dir, or --resume none\n"
+        == f"training: {killed} was begun with other rows than its data files hold now: put them back, or start anew "
+        "(`training run` with another --run-dir, or --resume none)\n"
     )
 
 
@@ -312,7 +313,7 @@ def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, caps
         ("model.max_tokens=64", "model.max_tokens is 64, but {project}/pieces has 32 positions"),
         ("model.base={project}/two-labels", "model.base '{project}/two-labels' can't be loaded"),
         ("model.base={project}/cut-short", "model.base '{project}/cut-short' can't be loaded"),
-        ("lora.target_modules=[q_proj]", "lora.target_modules ('q_proj',): use auto, or some of dense, key, query, value ("),
+        ("lora.target_modules=[query, q_proj]", "lora.target_modules q_proj: use auto, all-linear, or some of dense, key, query, value"),
         ("data.test=[{project}/strange.jsonl, {project}/other/strange.jsonl]", "two sets would be called 'strange': rename a file"),
         ("data.test=[{project}/other/validation.jsonl]", "two sets would be called 'validation': rename a file"),
         ("data.test=[{project}/empty.jsonl]", "empty has no row: add some"),

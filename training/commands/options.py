@@ -26,3 +26,10 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
 def columns(options: argparse.Namespace, tasks: tuple[Task, ...] = ()) -> Columns:
     """Read what `add_columns` declared."""
     return Columns(options.text_column, options.label_column, tasks=tasks)
+
+
+def hush_transformers() -> None:
+    """Keep transformers from advising to train the head that an adapter is about to bring."""
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()

@@ -39,7 +39,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _promote(options: argparse.Namespace) -> int:
-    from training.promote import Order, find_bundle, promote
+    from training.artifacts import find_bundle
+    from training.promote import Order, promote
 
     if options.force and not options.reason:
         raise ConfigError("--force needs --reason TEXT: the history must say why")

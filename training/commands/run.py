@@ -6,11 +6,20 @@ from pathlib import Path
 from training.commands.options import Commands, add_config
 from training.config import TrainConfig
 
+_EPILOG = """examples
+  python -m training run training/configs/lora.yaml --set data.train=[posts.jsonl] --quick
+  python -m training run training/configs/frozen.yaml --set data.train=[posts.jsonl] --set model.trained_layers=4
+  torchrun --nproc-per-node 2 -m training run training/configs/full.yaml --set data.train=[posts.jsonl]      two GPUs"""
+
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Declare the command."""
     run = commands.add_parser(
-        "run", help="train from a config; prints the bundle's path last", description="Train, export, check and bundle."
+        "run",
+        help="train from a config; prints the bundle's path last",
+        description="Train, export, check and bundle.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_config(run)
     run.add_argument("--run-dir", type=Path, metavar="DIR", help="where the run goes (default: runs/<time>-<base>)")
@@ -26,10 +35,16 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from training.pipeline import QUICK, run_pipeline
+    from training.pipeline import QUICK, assist, run_pipeline
+    from training.processes import first_decides, joined
     from training.runs import Run
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
-    bundle = run_pipeline(config, Run.open(config, options.run_dir, anew=options.resume == "none"), options.resume)
+    with joined() as first:
+        run = first_decides(lambda: Run.open(config, options.run_dir, anew=options.resume == "none"))
+        if not first:
+            assist(config, run, options.resume)
+            return 0
+        bundle = run_pipeline(config, run, options.resume)
     print(bundle.path)
     return 0
