@@ -5,12 +5,13 @@ import sys
 from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
-from training.commands import doctor, evaluate, portable, predict, push_to_hub, registry, run, runs, sign, stages
+from training.commands import doctor, evaluate, plan, portable, predict, push_to_hub, registry, run, runs, sign, stages
 from training.errors import TrainingError
 
-_GROUPS = (doctor, run, predict, evaluate, stages, portable, runs, registry, sign, push_to_hub)
+_GROUPS = (doctor, plan, run, predict, evaluate, stages, portable, runs, registry, sign, push_to_hub)
 _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
+  python -m training plan training/configs/base.yaml --set data.train=[posts.jsonl]    what it will take, what is wrong
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
   python -m training run training/configs/embedded-1.yaml
   python -m training predict semantic_service/default_model "加微信领彩金"        or --file posts.csv, --demo, a prompt

@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSeriali
 
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
+from training.dataset import Columns
 from training.errors import ConfigError
 from training.tasks import OTHER_COLUMNS
 
@@ -95,11 +96,12 @@ class TrainSection(_Section):
 
     An optimiser step takes `batch_size` rows `gradient_accumulation` times on each process. Gradients are clipped to `max_grad_norm` (0:
     never). `gradient_checkpointing` saves memory by computing twice. `mixed_precision: auto` is what the machine computes fast.
+    `batch_size: auto` is the largest power of two, up to 64, that should fit into the free memory; a run keeps what it was begun with.
     `focal_gamma` above 0 makes the loss focal (Lin et al. 2017 take 2). `patience` ends a run after so many epochs without a better one.
     """
 
     epochs: Annotated[float, Field(gt=0)] = 3
-    batch_size: Annotated[int, Field(ge=1)] = 32
+    batch_size: Literal["auto"] | Annotated[int, Field(ge=1)] = 32
     gradient_accumulation: Annotated[int, Field(ge=1)] = 1
     gradient_checkpointing: bool = False
     mixed_precision: _MixedPrecision = "auto"
@@ -191,6 +193,11 @@ class TrainConfig(_Root):
     train: TrainSection = TrainSection()
     ngrams: NgramConfig = NgramConfig()
     export: ExportConfig = ExportConfig()
+
+    @property
+    def columns(self) -> Columns:
+        """How to read a row."""
+        return Columns(self.data.text_column, self.data.label_column, self.data.label_names, self.further_tasks)
 
     @property
     def further_tasks(self) -> tuple[Task, ...]:

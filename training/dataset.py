@@ -40,6 +40,16 @@ class Columns:
     label_names: Mapping[str, Label] = field(default_factory=dict)
     tasks: tuple[Task, ...] = ()
 
+    def parse(self, label: object) -> Label:
+        """Read a label as it stands in the file.
+
+        Raises:
+            UnknownLabelError: it is neither in `label_names` nor one of ours.
+
+        """
+        named = self.label_names.get(str(label))
+        return Label.parse(label) if named is None else named
+
 
 def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[Example]:
     """Read JSONL, CSV or TSV files.
@@ -57,18 +67,13 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
         text, label = text_and_label(row, columns)
-        severity = None if label is None else _severity(label, columns)
+        severity = None if label is None else columns.parse(label)
         example = Example(normalise(text).text, severity, str(path), line, task_labels(row, columns.tasks))
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
     if not example.text:
         raise DataError(f"{path}:{line}: the text is empty")
     return example
-
-
-def _severity(label: object, columns: Columns) -> Label:
-    named = columns.label_names.get(str(label))
-    return Label.parse(label) if named is None else named
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

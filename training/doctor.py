@@ -18,6 +18,7 @@ from training.tables import markdown_table
 from training.tasks import task_labels
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
+SHORT = 6  # letters; shorter texts are often alike by chance
 SHOWN = 3  # places that a finding names; `as_dict` has all
 
 _WORD = re.compile(r"[\w.-]{0,20}", re.ASCII)  # what is shown of a file's content: such labels and column names, never a text
@@ -81,10 +82,15 @@ class FileReport:
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What the files hold, one by one and together. `repeated` lists, for each text that stands in several rows, all of them."""
+    """What the files hold, one by one and together.
+
+    `repeated` lists, for each text that stands in several rows, all of them; `alike` the rows whose texts differ in punctuation, digits,
+    emoji or blanks alone, of texts that stand in one file each.
+    """
 
     files: tuple[FileReport, ...]
     repeated: tuple[tuple[Occurrence, ...], ...]
+    alike: tuple[tuple[Occurrence, ...], ...]
 
     @property
     def counts(self) -> dict[str, int]:
@@ -111,16 +117,22 @@ class Diagnosis:
     @property
     def leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
         """For each two files that share texts, each shared text's first row in both."""
-        pairs = defaultdict(list)
-        for rows in self.repeated:
-            for one, other in combinations((next(group) for _, group in groupby(rows, lambda row: row.file)), 2):
-                pairs[one.file, other.file].append((one, other))
-        return pairs
+        return _across_files(self.repeated)
+
+    @property
+    def near_leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
+        """For each two files with texts that are alike, the first such rows in both."""
+        return _across_files(self.alike)
+
+    @property
+    def unusable(self) -> tuple[str, ...]:
+        """The problems that training refuses, of files and rows, each with its place and what to do; rows with one flaw share an entry."""
+        return tuple(_unusable(self.files))
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What must be put right, each with its place and what to do; rows with the same flaw share an entry."""
-        return (*_unusable(self), *_shared(self))
+        """What must be put right, the unusable first."""
+        return (*self.unusable, *_absent(self), *_shared(self))
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -147,7 +159,26 @@ def examine(files: Sequence[Path], columns: Columns) -> Diagnosis:
     """Read every row of the files, whatever is wrong with others. A file named twice is read once."""
     places: dict[str, list[Occurrence]] = defaultdict(list)
     reports = tuple(_examine_file(path, columns, places) for path in dict.fromkeys(files))
-    return Diagnosis(reports, tuple(tuple(rows) for rows in places.values() if len(rows) > 1))
+    return Diagnosis(reports, tuple(tuple(rows) for rows in places.values() if len(rows) > 1), _alike(places))
+
+
+def _alike(places: Mapping[str, Sequence[Occurrence]]) -> tuple[tuple[Occurrence, ...], ...]:
+    """Group the texts that are equal by their letters; one that leaks as it stands needs no second mention."""
+    groups: dict[str, list[Occurrence]] = defaultdict(list)
+    for text, rows in places.items():
+        letters = "".join(filter(str.isalpha, text))
+        if len(letters) >= SHORT and len({row.file for row in rows}) == 1:
+            groups[letters].append(rows[0])
+    return tuple(tuple(rows) for rows in groups.values() if len(rows) > 1)
+
+
+def _across_files(groups: Iterable[Sequence[Occurrence]]) -> dict[tuple[str, str], list[tuple[Occurrence, Occurrence]]]:
+    """Pair the first row that each group has in one file with its first in another."""
+    pairs = defaultdict(list)
+    for rows in groups:
+        for one, other in combinations((next(group) for _, group in groupby(rows, lambda row: row.file)), 2):
+            pairs[one.file, other.file].append((one, other))
+    return pairs
 
 
 def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrence]]) -> FileReport:
@@ -156,18 +187,19 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
     doubled, empty, broken = [], [], []
     for line, row in scan_rows(path):
         rows += line is not None
-        text, labels, reason = _parse(row, columns)
+        text, label, reason = parse(row, columns)
         if reason is not None:
             broken.append(Flaw(line, reason))
         if text == "" and line is not None:
             empty.append(line)
-        if not text or labels is None or line is None:
+        if not text or reason is not None or line is None or isinstance(row, str):
             continue
-        label, tasks = labels
+        severity = None if label is None else label.english
+        tasks = task_labels(row, columns.tasks)
         if places[text] and places[text][-1].file == str(path):
             doubled.append(line)
-        places[text].append(Occurrence(str(path), line, label, tasks))
-        counts[label] += 1
+        places[text].append(Occurrence(str(path), line, severity, tasks))
+        counts[severity] += 1
         further.update(tasks.items())
         lengths.append(len(text))
     by_task = {task.name: {name: further[task.name, name] for name in task.labels} for task in columns.tasks}
@@ -175,15 +207,19 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
     return FileReport(str(path), rows, {name: counts[name] for name in LABEL_NAMES}, _percentiles(lengths), *found)
 
 
-def _parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, tuple[str | None, dict[str, str]] | None, str | None]:
-    """Give a row's normalised text, its severity and labels of further tasks, and why one of them is None."""
+def parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, Label | None, str | None]:
+    """Give a row's normalised text, its severity, and why it can't be used; the reason holds no text.
+
+    Without a reason the text is there, and the severity is None only beside labels of further tasks.
+    """
     if isinstance(row, str):
         return None, None, row
     text, value, names = None, None, (columns.text, columns.label, *(task.name for task in columns.tasks))
     try:
         original, value = text_and_label({key if _WORD.fullmatch(key) or key in names else _HIDDEN: row[key] for key in row}, columns)
         text = normalise(original).text
-        return text, (None if value is None else Label.parse(value).english, task_labels(row, columns.tasks)), None
+        task_labels(row, columns.tasks)
+        return text, None if value is None else columns.parse(value), None
     except UnknownLabelError:
         shown = repr(value) if _WORD.fullmatch(str(value)) else _HIDDEN
         return text, None, f"unknown label {shown}: use {', '.join(LABEL_NAMES)}, one of their aliases or an id 0, 1, 2"
@@ -207,8 +243,8 @@ def _named(places: Iterable[object]) -> str:
     return ", ".join(shown[:SHOWN]) + (f" and {len(shown) - SHOWN} more" if len(shown) > SHOWN else "")
 
 
-def _unusable(diagnosis: Diagnosis) -> Iterator[str]:
-    for report in diagnosis.files:
+def _unusable(files: Iterable[FileReport]) -> Iterator[str]:
+    for report in files:
         places: dict[str, list[str]] = defaultdict(list)
         for flaw in report.broken:
             places[flaw.reason].append(report.file if flaw.line is None else f"{report.file}:{flaw.line}")
@@ -216,6 +252,9 @@ def _unusable(diagnosis: Diagnosis) -> Iterator[str]:
         yield from (f"{_named(rows)}: {reason}" for reason, rows in places.items() if rows)
         if report.lengths is None:
             yield f"{report.file}: has no usable row"
+
+
+def _absent(diagnosis: Diagnosis) -> Iterator[str]:
     further = {f"{task} {label}": count for task, counts in diagnosis.tasks.items() for label, count in counts.items()}
     for name, count in {**diagnosis.counts, **further}.items():
         if not count:
@@ -238,6 +277,12 @@ def _tolerable(diagnosis: Diagnosis) -> Iterator[str]:
     for report in diagnosis.files:
         if report.doubled:
             yield f"{report.file}: {len(report.doubled)} doubled (line {_named(report.doubled)}): training keeps one row of each text"
+    for (one, other), pairs in diagnosis.near_leaks.items():
+        texts = _named(f"{row} ~ {twin}" for row, twin in pairs)
+        yield (
+            f"texts in {one} and {other} that differ in punctuation, digits or emoji alone: {len(pairs)} ({texts}): "
+            "if one file measures the model, it measures these too well"
+        )
 
 
 def to_markdown(diagnosis: Diagnosis) -> str:

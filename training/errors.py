@@ -10,6 +10,7 @@ class TrainingError(Exception):
      |- BaseModelError   a base model that isn't there, or is too short
      |- VocabularyError  a vocabulary that can't be shrunk as asked
      |- LossError        a loss that is no number
+     |- DiskFullError    no room for what a run writes
      |- InterruptedRunError  a run that was told to stop
      |- SigningError     a key that can't sign, or a bundle that has a signature
      |- ParityError      the exported graph does not compute what torch did
@@ -39,6 +40,12 @@ class VocabularyError(TrainingError):
 
 class LossError(TrainingError):
     """The loss became NaN; the message says what to lower."""
+
+    exit_status = 1
+
+
+class DiskFullError(TrainingError):
+    """The disk has no room for what a run writes; what it wrote before stays."""
 
     exit_status = 1
 

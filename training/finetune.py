@@ -9,8 +9,9 @@ import torch
 from training.checkpoints import BestEpoch, RefuseNan, StopOnSignal, best_epoch, checkpoint_to_resume
 from training.config import TrainConfig
 from training.dataset import Example
+from training.disk import refuse_small_disk
 from training.methods import prepare
-from training.parameters import parameter_table
+from training.parameters import parameter_table, parameters_by_part
 from training.processes import is_first
 from training.runs import Run
 from training.trainer import Report, build_trainer, training_arguments
@@ -25,6 +26,7 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
     Raises:
         BaseModelError: the base can't be loaded or exported, or its positions are fewer than max_tokens.
         ConfigError: the method or a setting can't be used here, or there is no checkpoint to resume.
+        DiskFullError: there is too little room for the run.
         LossError: the loss became NaN.
         InterruptedRunError: Ctrl-C or SIGTERM; a checkpoint is saved.
 
@@ -32,7 +34,9 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
     torch.manual_seed(config.train.seed)
     arguments = training_arguments(config, run)
     model, tokenizer = prepare(config, torch.bfloat16 if arguments.bf16 else torch.float16 if arguments.fp16 else torch.float32)
-    print(parameter_table(model), flush=True)
+    counts = parameters_by_part(model)
+    print(parameter_table(counts), flush=True)
+    refuse_small_disk(run.path, sum(total for _, total in counts.values()), sum(some for some, _ in counts.values()))
     checkpoint = checkpoint_to_resume(run.checkpoints, resume)
     if checkpoint is None and is_first():
         shutil.rmtree(run.best, ignore_errors=True)

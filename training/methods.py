@@ -33,12 +33,24 @@ def prepare(config: TrainConfig, compute: torch.dtype = torch.float32) -> tuple[
     )
     refuse_too_long(model, section.max_tokens, section.base)
     refuse_unexportable(model, config.export.vocabulary_size)
-    if section.method == "full":
-        return model, tokenizer
-    if section.method == "frozen":
-        freeze_below(model, section.trained_layers)
-        return model, tokenizer
-    return add_lora(model, config.lora) if section.adapter is None else _go_on(model, section.adapter), tokenizer
+    return choose_what_trains(model, config) if section.adapter is None else _go_on(model, section.adapter), tokenizer
+
+
+def choose_what_trains(model: PreTrainedModel, config: TrainConfig) -> PreTrainedModel | PeftModel:
+    """Freeze, or wrap in new adapters, as `model.method` says.
+
+    Raises:
+        ConfigError: the method can't be used on this model.
+
+    """
+    match config.model.method:
+        case "full":
+            return model
+        case "frozen":
+            freeze_below(model, config.model.trained_layers)
+            return model
+        case _:
+            return add_lora(model, config.lora)
 
 
 def add_lora(model: PreTrainedModel, section: LoraSection) -> PeftModel:

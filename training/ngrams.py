@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -139,7 +140,7 @@ def graft(path: Path, ngrams: Ngrams) -> None:
     graph = model.graph
     for node in graph.node:
         node.output[:] = ["encoder_logits" if name == "logits" else name for name in node.output]
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "table": ngrams.table,
         "bias": ngrams.bias,
         "vocabulary": np.array(ngrams.vocabulary),
@@ -151,38 +152,37 @@ def graft(path: Path, ngrams: Ngrams) -> None:
         "pads": np.array([0, 0, 0, graph.output[0].type.tensor_type.shape.dim[-1].dim_value - len(ngrams.bias)]),
     }
     graph.initializer.extend(numpy_helper.from_array(value, f"ngrams_{name}") for name, value in constants.items())
-    for kind, inputs, output, *attributes in _NODES:
+    for kind, inputs, output, attributes in _NODES:
         names = [name if name in _OUTSIDE else f"ngrams_{name}" for name in (*inputs.split(), output)]
-        graph.node.append(helper.make_node(kind, names[:-1], names[-1:], name=f"ngrams_{output}", **dict(attributes)))
+        graph.node.append(helper.make_node(kind, names[:-1], names[-1:], name=f"ngrams_{output}", **attributes))
     onnx.save(model, path)
 
 
 _OUTSIDE = {"input_ids", "attention_mask", "encoder_logits", "logits"}
-_FLOAT = ("to", onnx.TensorProto.FLOAT)
-_NODES: tuple[tuple[object, ...], ...] = (
-    ("Slice", "input_ids at_0 at_-1 at_1", "left"),
-    ("Slice", "input_ids at_1 end at_1", "right"),
-    ("Mul", "left prime", "spread"),
-    ("Add", "spread right", "pair"),
-    ("Mod", "pair buckets", "bucket"),
-    ("Add", "bucket vocabulary", "row"),
-    ("Concat", "input_ids row", "features", ("axis", 1)),
-    ("Slice", "attention_mask at_0 at_-1 at_1", "left_mask"),
-    ("Slice", "attention_mask at_1 end at_1", "right_mask"),
-    ("Mul", "left_mask right_mask", "pair_mask"),
-    ("Concat", "attention_mask pair_mask", "mask", ("axis", 1)),
-    ("Unsqueeze", "mask at_2", "column"),
-    ("Cast", "column", "counts", _FLOAT),
-    ("Cast", "table", "floats", _FLOAT),  # folded when the graph is loaded
-    ("Gather", "floats features", "rows"),
-    ("Mul", "rows counts", "kept"),
-    ("ReduceSum", "kept at_1", "sums", ("keepdims", 0)),
-    ("Slice", "sums at_0 at_3 at_1", "scores"),
-    ("Slice", "sums at_3 at_4 at_1", "square"),
-    ("Add", "square tiny", "positive"),
-    ("Sqrt", "positive", "length"),
-    ("Div", "scores length", "unit"),
-    ("Add", "unit bias", "own_logits"),
-    ("Pad", "own_logits pads", "wide"),  # nothing for the further tasks
-    ("Add", "encoder_logits wide", "logits"),
+_NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
+    ("Slice", "input_ids at_0 at_-1 at_1", "left", {}),
+    ("Slice", "input_ids at_1 end at_1", "right", {}),
+    ("Mul", "left prime", "spread", {}),
+    ("Add", "spread right", "pair", {}),
+    ("Mod", "pair buckets", "bucket", {}),
+    ("Add", "bucket vocabulary", "row", {}),
+    ("Concat", "input_ids row", "features", {"axis": 1}),
+    ("Slice", "attention_mask at_0 at_-1 at_1", "left_mask", {}),
+    ("Slice", "attention_mask at_1 end at_1", "right_mask", {}),
+    ("Mul", "left_mask right_mask", "pair_mask", {}),
+    ("Concat", "attention_mask pair_mask", "mask", {"axis": 1}),
+    ("Unsqueeze", "mask at_2", "column", {}),
+    ("Cast", "column", "counts", {"to": onnx.TensorProto.FLOAT}),
+    ("Cast", "table", "floats", {"to": onnx.TensorProto.FLOAT}),  # folded when the graph is loaded
+    ("Gather", "floats features", "rows", {}),
+    ("Mul", "rows counts", "kept", {}),
+    ("ReduceSum", "kept at_1", "sums", {"keepdims": 0}),
+    ("Slice", "sums at_0 at_3 at_1", "scores", {}),
+    ("Slice", "sums at_3 at_4 at_1", "square", {}),
+    ("Add", "square tiny", "positive", {}),
+    ("Sqrt", "positive", "length", {}),
+    ("Div", "scores length", "unit", {}),
+    ("Add", "unit bias", "own_logits", {}),
+    ("Pad", "own_logits pads", "wide", {}),  # nothing for the further tasks
+    ("Add", "encoder_logits wide", "logits", {}),
 )

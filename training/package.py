@@ -88,6 +88,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         "Judges Chinese forum posts: compliant 合规 (0), suspicious 疑似 (1), violation 违规 (2).",
         "",
         f"- Base: `{config.model.base}`, {_method(config)}, ONNX {product.chosen.precision}",
+        *([f"- Beside it: a linear model over tokens and pairs in {config.ngrams.buckets:,} buckets"] if config.ngrams.buckets else []),
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
         *(f"- Task {task.name}: {', '.join(task.labels)}; temperature {task.temperature:.3f}" for task in product.chosen.tasks),
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),

@@ -1,10 +1,12 @@
 """The parameters of a model by part (encoder, adapters, head): how many train, and how fast."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 
 from training.config import TrainSection
+from training.tables import markdown_table
 
 # The head by the names that transformers gives it: BERT and RoBERTa, DistilBERT, and decoders such as Qwen.
 HEAD_MODULES = ("pooler", "classifier", "pre_classifier", "score")
@@ -15,19 +17,25 @@ def is_head(path: str) -> bool:
     return not set(path.split(".")).isdisjoint(HEAD_MODULES)
 
 
-def parameter_table(model: torch.nn.Module) -> str:
-    """Count parameters by part as a Markdown table: trainable, total, share."""
-    rows: dict[str, list[int]] = {"encoder": [0, 0], "adapters": [0, 0], "head": [0, 0]}
+def parameters_by_part(model: torch.nn.Module) -> dict[str, tuple[int, int]]:
+    """Count the parameters of encoder, adapters and head: those that train, and all."""
+    counts = {"encoder": (0, 0), "adapters": (0, 0), "head": (0, 0)}
     for name, parameter in model.named_parameters():
-        if ".original_module." in name:
+        if ".original_module." in name:  # the head as it was before it was wrapped
             continue
-        row = rows[_part(name)]
-        row[0] += parameter.numel() if parameter.requires_grad else 0
-        row[1] += _count(parameter)
-    rows["all"] = [sum(row[column] for row in rows.values()) for column in (0, 1)]
-    lines = ["| part | trainable | total | share |", "|---|---:|---:|---:|"]
-    lines += [f"| {part} | {trains:,} | {total:,} | {trains / max(total, 1):.2%} |" for part, (trains, total) in rows.items()]
-    return "\n".join(lines)
+        trainable, total = counts[_part(name)]
+        counts[_part(name)] = trainable + parameter.numel() * parameter.requires_grad, total + _count(parameter)
+    return counts
+
+
+def parameter_table(parts: Mapping[str, tuple[int, int]]) -> str:
+    """Write counts by part as a Markdown table: trainable, total, share."""
+    trainable, total = (sum(column) for column in zip(*parts.values(), strict=True))
+    rows = {**parts, "all": (trainable, total)}.items()
+    return markdown_table(
+        ["parameters", "trainable", "total", "share"],
+        [[part, f"{some:,}", f"{of:,}", f"{some / max(of, 1):.2%}"] for part, (some, of) in rows],
+    )
 
 
 def count_weights(model: torch.nn.Module) -> int:

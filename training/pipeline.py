@@ -12,7 +12,7 @@ from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
 from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
 from training.config import TrainConfig
-from training.dataset import Columns, Example, deduplicate, digest, read_benign, read_examples, split, without
+from training.dataset import Example, deduplicate, digest, read_benign, read_examples, split, without
 from training.errors import ConfigError, DataError
 from training.evaluate import Metrics, Scored, measure, score
 from training.export import check_parity, export
@@ -60,7 +60,7 @@ def read_sets(config: TrainConfig) -> Sets:
 
     """
     data, most = config.data, config.train.max_rows
-    columns = Columns(data.text_column, data.label_column, data.label_names, config.further_tasks)
+    columns = config.columns
     names = Counter(["train", "validation", "benign", *(path.stem for path in data.test)])
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")

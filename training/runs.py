@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -39,22 +40,41 @@ class Run:
             ConfigError: `path` holds a run of another config, or a finished one.
 
         """
-        text = yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False)
         if path is None:
             stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
-            path = (None if anew else _unfinished(text)) or RUNS / f"{stamp}-{Path(config.model.base).name}"
+            path = (None if anew else _unfinished(config)) or RUNS / f"{stamp}-{Path(config.model.base).name}"
         run = cls(path)
         if run.bundle.exists():
             raise ConfigError(f"{run.bundle} is finished: choose another --run-dir")
-        if run.config.exists() and run.config.read_text(encoding="utf-8") != text:
+        if run.config.exists() and not run.is_of(config):
             raise ConfigError(f"{path} holds a run of another config ({run.config}): choose another --run-dir")
         path.mkdir(parents=True, exist_ok=True)
         if anew:
             for stage in (run.checkpoints, run.best, run.adapter, run.exported.parent):
                 shutil.rmtree(stage, ignore_errors=True)
             run.data.unlink(missing_ok=True)
-        write_atomically(run.config, text)
+        if anew or not run.config.exists():
+            run._keep_config(config)
         return run
+
+    def is_of(self, config: TrainConfig) -> bool:
+        """Whether the run was begun with this config; `auto` is any batch size."""
+        kept, wanted = self.keys(), config.model_dump(mode="json")
+        if wanted["train"]["batch_size"] == "auto":
+            wanted["train"]["batch_size"] = kept.get("train", {}).get("batch_size")
+        return kept == wanted
+
+    def _keep_config(self, config: TrainConfig) -> None:
+        write_atomically(self.config, yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
+
+    def settle(self, choose_batch_size: Callable[[TrainConfig], int]) -> TrainConfig:
+        """Give the config to train with, as the run keeps it; `train.batch_size: auto` becomes a number, once."""
+        config = TrainConfig.model_validate(self.keys())
+        if config.train.batch_size != "auto":
+            return config
+        settled = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": choose_batch_size(config)})})
+        self._keep_config(settled)
+        return settled
 
     @property
     def config(self) -> Path:
@@ -143,8 +163,8 @@ class Run:
         return [json.loads(line) for line in whole.splitlines()]
 
 
-def _unfinished(config: str) -> Path | None:
-    same = (path.parent for path in RUNS.glob("*/config.yaml") if path.read_text(encoding="utf-8") == config)
+def _unfinished(config: TrainConfig) -> Path | None:
+    same = (path.parent for path in RUNS.glob("*/config.yaml") if Run(path.parent).is_of(config))
     found = max((path for path in same if not Run(path).bundle.exists()), default=None)
     if found is not None:
         print(f"carrying on with {found} (--resume none starts a new run)", flush=True)

@@ -37,6 +37,7 @@ def training_arguments(config: TrainConfig, run: Run) -> TrainingArguments:
 
     """
     train = config.train
+    assert isinstance(train.batch_size, int)  # auto is a number by now
     precision = _mixed_precision(train.mixed_precision)
     if missing := [name for name in train.report_to if importlib.util.find_spec(name) is None]:
         raise ConfigError(f"train.report_to: {missing[0]} is not installed here: pip install {missing[0]}, or leave it out")

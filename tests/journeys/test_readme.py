@@ -62,6 +62,7 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["semantic_service.batch", "--help"],
         ["semantic_service.classify", "--demo"],
         ["training", "--help"],
+        ["training", "plan", "--help"],
         ["training", "run", "--help"],
         ["training", "evaluate", "--help"],
         ["training", "predict", "semantic_service/default_model", "加微信领彩金"],

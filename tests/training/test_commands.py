@@ -1,5 +1,7 @@
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 
@@ -143,7 +145,13 @@ def test_the_doctor_reads_other_columns(write, capsys):
     assert run(capsys, "doctor", renamed, "--strict", "--text-column", "body", "--label-column", "verdict")[0] == 0
 
 
-@pytest.mark.parametrize("arguments", [[], ["walk"], ["evaluate", "bundle"], ["doctor"], ["doctor", "a.jsonl", "--fast"]])
+def test_the_doctor_waits_for_no_library_that_it_was_not_asked_for(write):
+    code = "import sys; from training.__main__ import main; main(sys.argv[1:]); print({'torch', 'sklearn', 'cleanlab'} & {*sys.modules})"
+    found = subprocess.run([sys.executable, "-c", code, "doctor", write("right.jsonl", *RIGHT)], capture_output=True, text=True, check=True)
+    assert found.stdout.splitlines()[-1] == "set()"
+
+
+@pytest.mark.parametrize("arguments", [[], ["walk"], ["evaluate", "bundle"], ["doctor"], ["doctor", "a.jsonl", "--fast"], ["plan"]])
 def test_wrong_use_exits_with_two(arguments, capsys):
     with pytest.raises(SystemExit) as end:
         main(arguments)

@@ -158,6 +158,25 @@ def test_a_text_in_two_files_is_a_leak_between_each_two(tmp_path):
     assert any(f"texts in both {b} and {c}: 2 ({b}:1 = {c}:1, {b}:2 = {c}:2)" in problem for problem in diagnosis.problems)
 
 
+def test_texts_of_two_files_that_differ_in_signs_alone_nearly_leak(tmp_path):
+    first = jsonl(tmp_path / "a.jsonl", *EVERY_LABEL, {"text": "加我微信领红包123", "label": 2}, {"text": "加我微信！领红包9", "label": 2})
+    second = jsonl(tmp_path / "b.jsonl", {"text": "加我微信，领红包😀 456", "label": 2}, {"text": "合规的帖子！", "label": 0})
+    diagnosis = look(first, second)
+    assert diagnosis.problems == ()
+    assert diagnosis.near_leaks == {
+        (str(first), str(second)): [(Occurrence(str(first), 4, "violation"), Occurrence(str(second), 1, "violation"))]
+    }
+    assert f"emoji alone: 1 ({first}:4 ~ {second}:1)" in diagnosis.warnings[-1]
+
+
+def test_a_text_that_leaks_as_it_stands_is_told_once(tmp_path):
+    first = jsonl(tmp_path / "a.jsonl", *EVERY_LABEL, {"text": "加我微信领红包", "label": 2})
+    second = jsonl(tmp_path / "b.jsonl", {"text": "加我微信领红包", "label": 2}, {"text": "加我微信领红包!", "label": 2})
+    diagnosis = look(first, second)
+    assert len(diagnosis.problems) == 1
+    assert diagnosis.near_leaks == {}
+
+
 def test_a_file_named_twice_does_not_leak_into_itself(tmp_path):
     path = jsonl(tmp_path / "a.jsonl", *EVERY_LABEL)
     assert look(path, path) == look(path)
@@ -252,8 +271,8 @@ def test_the_table_lines_up_on_a_terminal():
 
 
 def test_no_files_are_no_diagnosis_of_health():
-    assert examine([], Columns()) == Diagnosis((), ())
-    assert len(Diagnosis((), ()).problems) == 3
+    assert examine([], Columns()) == Diagnosis((), (), ())
+    assert len(Diagnosis((), (), ()).problems) == 3
 
 
 def test_the_diagnosis_is_plain_json(tmp_path):

@@ -20,8 +20,8 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _portable(options: argparse.Namespace) -> int:
+    from training.artifacts import find_bundle
     from training.portable import PROCESSOR, check_portable
-    from training.promote import find_bundle
 
     bundle = Bundle.read(find_bundle(options.bundle))
     check_portable(bundle.path)

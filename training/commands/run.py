@@ -2,9 +2,13 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from training.commands.options import Commands, add_config
 from training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from training.runs import Run
 
 _EPILOG = """examples
   python -m training run training/configs/lora.yaml --set data.train=[posts.jsonl] --quick
@@ -35,16 +39,25 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from training.disk import one_message_when_full
     from training.pipeline import QUICK, assist, run_pipeline
     from training.processes import first_decides, joined
-    from training.runs import Run
+    from training.runs import RUNS
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
-    with joined() as first:
-        run = first_decides(lambda: Run.open(config, options.run_dir, anew=options.resume == "none"))
+    with joined() as first, one_message_when_full(options.run_dir or RUNS):
+        run, settled = first_decides(lambda: _begin(config, options))
         if not first:
-            assist(config, run, options.resume)
+            assist(settled, run, options.resume)
             return 0
-        bundle = run_pipeline(config, run, options.resume)
+        bundle = run_pipeline(settled, run, options.resume)
     print(bundle.path)
     return 0
+
+
+def _begin(config: TrainConfig, options: argparse.Namespace) -> "tuple[Run, TrainConfig]":
+    from training.cost import choose_batch_size
+    from training.runs import Run
+
+    run = Run.open(config, options.run_dir, anew=options.resume == "none")
+    return run, run.settle(choose_batch_size)

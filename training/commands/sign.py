@@ -29,7 +29,7 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _sign(options: argparse.Namespace) -> int:
-    from training.promote import find_bundle
+    from training.artifacts import find_bundle
     from training.sign import SigningKey
 
     bundle = Bundle.read(find_bundle(options.bundle))
