@@ -113,7 +113,7 @@ def score_file(paths: Paths, dialect: Dialect, moderator: Moderator, *, threads:
     if paths.output.exists() and paths.output.samefile(paths.input):
         raise BatchError(f"{paths.output}: the output must be another file than the input")
     with paths.input.open("rb") as stream:
-        reader = Reader(stream, dialect)
+        reader = Reader(stream, dialect, moderator.tasks)
         checkpoint = _starting_point(paths, _job(paths.input, dialect, moderator), reader, resume=resume)
         with paths.partial.open("r+b") as output:
             output.truncate(checkpoint.output_end)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from semantic_service.contract.bundle import BundleError
 from semantic_service.contract.labels import Label
+from semantic_service.contract.tasks import TaskVerdict
 from semantic_service.contract.verdict import DEFAULT_SCENE, Decider, PolicyError, Suggestion
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
@@ -86,7 +87,14 @@ def _json(judgement: Judgement) -> str:
         "decided_by": verdict.decided_by.value,
         "model_version": judgement.model_version,
     }
+    if judgement.tasks:
+        values["tasks"] = {answer.task.name: _task(answer) for answer in judgement.tasks}
     return json.dumps(values, ensure_ascii=False)
+
+
+def _task(answer: TaskVerdict) -> dict[str, object]:
+    probabilities = dict(zip(answer.task.labels, answer.probabilities, strict=True))
+    return {"label": answer.label, "confidence": answer.confidence, "probabilities": probabilities}
 
 
 def _report(judgement: Judgement, heading: str, latency_ms: float, *, in_colour: bool) -> str:
@@ -98,8 +106,9 @@ def _report(judgement: Judgement, heading: str, latency_ms: float, *, in_colour:
         marks.append("词表决定 decided by lexicon")
     if judgement.truncated:
         marks.append("已截断 truncated")
+    tasks = [f"  {answer.task.name}: {answer.label} {answer.confidence:.1%}" for answer in judgement.tasks]
     suggestion = f"  建议 suggestion: {_SUGGESTION_CHINESE[verdict.suggestion]} {verdict.suggestion.value} · {latency_ms:.1f} ms"
-    lines = [" · ".join(marks), *bars(verdict.probabilities, in_colour=in_colour), suggestion, ""]
+    lines = [" · ".join(marks), *bars(verdict.probabilities, in_colour=in_colour), *tasks, suggestion, ""]
     return "\n".join([heading, *lines] if heading else lines)
 
 

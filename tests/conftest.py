@@ -4,7 +4,7 @@ import pytest
 from semantic_service.contract.verdict import Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
-from tests.tiny_model import build_bundle
+from tests.tiny_model import build_bundle, build_tasks_bundle
 
 hypothesis.settings.register_profile("ours", deadline=None)  # the machine may be busy
 hypothesis.settings.load_profile("ours")
@@ -13,6 +13,12 @@ hypothesis.settings.load_profile("ours")
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory):
     return build_bundle(tmp_path_factory.mktemp("models") / "tiny-1")
+
+
+@pytest.fixture(scope="session")
+def tasks_bundle(tmp_path_factory):
+    """Give a bundle whose model answers a category beside the severity."""
+    return build_tasks_bundle(tmp_path_factory.mktemp("models") / "tiny-tasks", model_version="tiny-tasks")
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 
 from semantic_service.batch import CHUNK_ROWS, BatchError, Paths, main, score_file
 from semantic_service.contract.verdict import Policy
+from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
 from semantic_service.engine.tsv import JUDGEMENT_COLUMNS, Dialect
 
@@ -236,3 +237,14 @@ def test_an_unfinished_output_is_2_and_resume_ends_it(job, uninterrupted, tiny_b
     assert "give --resume to go on" in capsys.readouterr().err
     assert main([*files, "--resume"]) == 1
     assert job.paths.output.read_bytes() == uninterrupted
+
+
+def test_each_further_task_of_the_model_has_a_column_behind_the_others(tasks_bundle, tmp_path):
+    paths = Paths(tmp_path / "in.tsv", tmp_path / "out.tsv")
+    paths.input.write_text("id\ttext\n1\t来赌一把\n2\t\n", encoding="utf-8")
+    moderator = Moderator(OnnxClassifier.load(tasks_bundle), "tiny-tasks", Policy(), 0.6)
+    score_file(paths, TEXT, moderator, threads=1, resume=False)
+    header, judged, failed = (line.split("\t") for line in paths.output.read_text("utf-8").splitlines())
+    assert header == ["id", "text", *JUDGEMENT_COLUMNS, "task_category"]
+    assert (judged[-2:], failed[-1]) == (["", "gambling"], "")
+    assert failed[-2].startswith("empty_text")

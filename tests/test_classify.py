@@ -161,3 +161,12 @@ def test_it_runs_as_a_command_where_the_terminal_knows_no_chinese():
     assert (done.returncode, done.stderr) == (0, b"")
     assert b"violation" in done.stdout
     assert done.stdout.isascii()
+
+
+def test_a_models_further_tasks_are_answered_too(tasks_bundle, monkeypatch, capsys):
+    monkeypatch.setenv("MODERATION_MODEL", str(tasks_bundle.path))
+    assert main(["来赌一把"]) == 0
+    assert re.search(r"^  category: gambling \d+\.\d%$", capsys.readouterr().out, re.MULTILINE)
+    main(["来赌一把", "--json"])
+    category = json.loads(capsys.readouterr().out)["tasks"]["category"]
+    assert category["confidence"] == category["probabilities"][category["label"]] == max(category["probabilities"].values())

@@ -12,6 +12,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
 from semantic_service.contract import bundle as bundles
 from semantic_service.contract.bundle import Bundle, Manifest, SelfCheck
 from semantic_service.contract.labels import Label
+from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
 
@@ -23,6 +24,7 @@ VOCABULARY = {token: number for number, token in enumerate((*SPECIAL, *VIOLATING
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
 MAX_TOKENS = 16  # two of them special
 STRENGTH = 64.0  # one 赌 in a full window outweighs 13 ordinary characters
+CATEGORY = Task("category", ("none", "gambling", "lottery"), temperature=2.0)  # 赌 is gambling, 彩 lottery
 CHECKED = ("今天天气真好", "来赌一把", "有点可疑的消息", "Hello, 世界!", NEUTRAL)
 
 
@@ -30,6 +32,13 @@ def build_bundle(target: Path, **changes: object) -> Bundle:
     """Seal a bundle at `target`; `changes` are manifest fields other than the defaults."""
     staging = stage(target.with_name(f"{target.name}.staging"))
     return bundles.seal(staging, manifest(staging, **changes), target)
+
+
+def build_tasks_bundle(target: Path, **changes: object) -> Bundle:
+    """Seal a bundle whose model answers `CATEGORY` too."""
+    staging = stage(target.with_name(f"{target.name}.staging"))
+    write_model(staging / bundles.MODEL_FILE, np.hstack([weights(), category_weights()]))
+    return bundles.seal(staging, manifest(staging, tasks=(CATEGORY,), **changes), target)
 
 
 def stage(folder: Path) -> Path:
@@ -64,9 +73,10 @@ def manifest(staging: Path, **changes: object) -> Manifest:
 def self_check(staging: Path, described: Manifest) -> tuple[SelfCheck, ...]:
     """Score the checked texts with the staged model."""
     model, tokenizer = staging / bundles.MODEL_FILE, staging / bundles.TOKENIZER_FILE
-    classifier = OnnxClassifier(model, tokenizer, described.max_tokens, described.temperature)
-    scores = [classifier.score(normalise(text).text).probabilities for text in CHECKED]
-    return tuple(SelfCheck(text, tuple(map(float, score))) for text, score in zip(CHECKED, scores, strict=True))
+    classifier = OnnxClassifier(model, tokenizer, described.max_tokens, described.temperature, described.tasks)
+    scores = [classifier.score(normalise(text).text) for text in CHECKED]
+    each = [np.concatenate((score.probabilities, *score.tasks)) for score in scores]
+    return tuple(SelfCheck(text, tuple(map(float, score))) for text, score in zip(CHECKED, each, strict=True))
 
 
 def copy_of(bundle: Bundle, folder: Path) -> Path:
@@ -82,6 +92,15 @@ def weights() -> np.ndarray:
         table[VOCABULARY[character], Label.VIOLATION] = STRENGTH
     for character in DOUBTFUL:
         table[VOCABULARY[character], Label.SUSPICIOUS] = STRENGTH
+    return table
+
+
+def category_weights() -> np.ndarray:
+    """What each token adds to the logits of the category: [vocabulary, 3]."""
+    table = np.zeros((len(VOCABULARY), len(CATEGORY.labels)), dtype=np.float32)
+    table[VOCABULARY["[UNK]"], 0] = 4.0
+    for number, character in enumerate(VIOLATING, start=1):
+        table[VOCABULARY[character], number] = STRENGTH
     return table
 
 

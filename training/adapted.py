@@ -7,11 +7,12 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OVERLAP, most_severe
 from training.errors import BaseModelError
 from training.merge import load_tokenizer
 from training.predict import Answer
-from training.pretrained import load_base
+from training.pretrained import load_base, saved_outputs
 
 
 class TorchJudge:
@@ -38,7 +39,8 @@ class TorchJudge:
         windows = [torch.tensor([window.ids], device=self._model.device) for window in (encoding, *encoding.overflowing)]
         with torch.inference_mode():
             logits = torch.cat([self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for ids in windows])
-        probabilities: list[float] = most_severe(logits.float().softmax(dim=1).cpu().numpy()).tolist()
+        each = logits[:, : len(Label)].float().softmax(dim=1).cpu().numpy()
+        probabilities: list[float] = each[most_severe(each)].tolist()
         return probabilities
 
 
@@ -49,7 +51,7 @@ def merged_judge(path: Path, max_tokens: int) -> TorchJudge:
         BaseModelError: it can't be loaded.
 
     """
-    return TorchJudge(str(path), *load_base(str(path)), max_tokens)
+    return TorchJudge(str(path), *load_base(str(path), outputs=saved_outputs(path)), max_tokens)
 
 
 class AdapterJudge(TorchJudge):

@@ -9,8 +9,10 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
 from semantic_service.contract.labels import Label
+from semantic_service.contract.tasks import Task
 from training.dataset import Columns
 from training.errors import ConfigError
+from training.tasks import OTHER_COLUMNS
 
 
 class _Section(BaseModel):
@@ -73,11 +75,6 @@ class DataConfig(_Section):
     text_column: str = "text"
     label_column: str = "label"
     label_names: dict[str, _LabelName] = Field(default_factory=dict)
-
-    @property
-    def columns(self) -> Columns:
-        """How to read a row."""
-        return Columns(self.text_column, self.label_column, self.label_names)
 
 
 _Weight = Annotated[float, Field(ge=0)]
@@ -183,14 +180,40 @@ class _Root(_Section):
 
 
 class TrainConfig(_Root):
-    """Everything that decides a run's outcome."""
+    """Everything that decides a run's outcome.
 
+    `multi_cls` trains one encoder for the severity and for further `tasks`, each with labels of its own; a row may lack some.
+    """
+
+    task_type: Literal["single_cls", "multi_cls"] = "single_cls"
+    tasks: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     model: ModelConfig = ModelConfig()
     lora: LoraConfig = LoraConfig()
     data: DataConfig
     train: TrainSection = TrainSection()
     ngrams: NgramConfig = NgramConfig()
     export: ExportConfig = ExportConfig()
+
+    @property
+    def columns(self) -> Columns:
+        """How to read a row."""
+        return Columns(self.data.text_column, self.data.label_column, self.data.label_names, self.further_tasks)
+
+    @property
+    def further_tasks(self) -> tuple[Task, ...]:
+        """The tasks beside the severity, in the order of the model's outputs."""
+        return tuple(Task(name, labels) for name, labels in self.tasks.items())
+
+    @model_validator(mode="after")
+    def _check_tasks(self) -> Self:
+        if self.task_type == "multi_cls" and not self.tasks:
+            raise ValueError("task_type multi_cls needs tasks, such as tasks: {category: [none, abuse, advert]}")
+        if self.task_type == "single_cls" and self.tasks:
+            raise ValueError("tasks are for task_type: multi_cls")
+        names = {task.name for task in self.further_tasks}
+        if taken := names & {*OTHER_COLUMNS, self.data.text_column, self.data.label_column}:
+            raise ValueError(f"tasks.{min(taken)}: a row's {min(taken)} is something else, call the task otherwise")
+        return self
 
 
 class Tolerance(_Section):

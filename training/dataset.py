@@ -3,24 +3,27 @@
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from semantic_service.contract.labels import Label, UnknownLabelError
+from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise, text_id
 from training.errors import DataError
 from training.rows import scan_rows
+from training.tasks import joined, task_labels
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A normalised text with its label, and where it stands."""
+    """A normalised text with its label, and where it stands. Only beside labels of further `tasks` its own may be missing."""
 
     text: str
-    label: Label
+    label: Label | None
     file: str
     line: int
+    tasks: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     @property
     def id(self) -> str:
@@ -30,11 +33,12 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What the file calls the text, the label, and, beside our own names for them, the labels."""
+    """What the file calls the text, the label, and, beside our own names for them, the labels; and the further tasks to look for."""
 
     text: str = "text"
     label: str = "label"
     label_names: Mapping[str, Label] = field(default_factory=dict)
+    tasks: tuple[Task, ...] = ()
 
     def parse(self, label: object) -> Label:
         """Read a label as it stands in the file.
@@ -51,7 +55,7 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
     """Read JSONL, CSV or TSV files.
 
     A row is `text` or `content` + `label`, Alpaca (`instruction` + `input`, `output`) or ShareGPT (first human turn,
-    first gpt turn); a label is a name, an alias or an id.
+    first gpt turn); a label is a name, an alias or an id. It may be missing where a label of a further task is there.
 
     Raises:
         DataError: at the first row that is none of these, has an empty text or an unknown label.
@@ -63,7 +67,8 @@ def read_examples(paths: Iterable[Path], columns: Columns = Columns()) -> list[E
 def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Example:
     try:
         text, label = text_and_label(row, columns)
-        example = Example(normalise(text).text, columns.parse(label), str(path), line)
+        severity = None if label is None else columns.parse(label)
+        example = Example(normalise(text).text, severity, str(path), line, task_labels(row, columns.tasks))
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
     if not example.text:
@@ -85,7 +90,7 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
-    """Find a row's text and label, whatever its shape, as they stand.
+    """Find a row's text and label, whatever its shape, as they stand. The label is None only beside a label of a further task.
 
     Raises:
         DataError: one is missing, or the text is none.
@@ -96,6 +101,8 @@ def text_and_label(row: dict[str, Any], columns: Columns) -> tuple[str, object]:
         label = _turn(row["conversations"], "gpt")
     elif "instruction" in row:
         label = row.get("output")
+    if label in (None, "") and task_labels(row, columns.tasks):
+        return text, None
     if label is None:
         raise DataError(f"no label: wanted {columns.label!r}, the row has {sorted(map(str, row))}")
     return text, label
@@ -128,12 +135,13 @@ def _turn(conversations: Any, speaker: str) -> str:
 
 
 def read_benign(paths: Iterable[Path], columns: Columns = Columns(), most: int = 2000) -> list[Example]:
-    """Read ordinary texts, labelled or not, as compliant ones; of many, the `most` with the lowest ids.
+    """Read ordinary texts, labelled or not, as compliant ones without further tasks; of many, the `most` with the lowest ids.
 
     Raises:
         DataError: at the first row that has no text.
 
     """
+    columns = replace(columns, tasks=())
     rows = ((path, line, row) for path in paths for line, row in read_rows(path))
     examples = [_example(path, line, _as_benign(row, columns), columns) for path, line, row in rows]
     return sorted(deduplicate(examples), key=lambda example: example.id)[:most]
@@ -147,7 +155,10 @@ def _as_benign(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
 
 
 def deduplicate(examples: Iterable[Example]) -> list[Example]:
-    """Keep the first of equal texts; texts that come with several labels keep the most frequent, the severest of ties."""
+    """Keep the first of equal texts; texts that come with several labels keep the most frequent, the severest of ties.
+
+    Its labels of further tasks are joined from all copies, so that one file may hold the severity and another the category.
+    """
     by_id: dict[str, list[Example]] = {}
     for example in examples:
         by_id.setdefault(example.id, []).append(example)
@@ -155,9 +166,10 @@ def deduplicate(examples: Iterable[Example]) -> list[Example]:
 
 
 def _agreed(copies: Sequence[Example]) -> Example:
-    counts = Counter(copy.label for copy in copies)
-    label = max(counts, key=lambda candidate: (counts[candidate], candidate))
-    return next(copy for copy in copies if copy.label == label)
+    counts = Counter(copy.label for copy in copies if copy.label is not None)
+    label = max(counts, key=lambda candidate: (counts[candidate], candidate), default=None)
+    kept = next(copy for copy in copies if copy.label == label)
+    return replace(kept, tasks=joined(copy.tasks for copy in copies))
 
 
 def without(examples: Iterable[Example], held_out: Iterable[Example]) -> list[Example]:
@@ -185,7 +197,7 @@ def class_weights(examples: Iterable[Example]) -> tuple[float, ...]:
         DataError: a label has no example.
 
     """
-    counts = Counter(example.label for example in examples)
+    counts = Counter(example.label for example in examples if example.label is not None)
     if absent := [label.english for label in Label if not counts[label]]:
         raise DataError(f"no training example is {absent[0]}: add some, or set train.class_weights to none")
     return tuple(counts.total() / (len(Label) * counts[label]) for label in Label)
@@ -193,5 +205,10 @@ def class_weights(examples: Iterable[Example]) -> tuple[float, ...]:
 
 def digest(examples: Iterable[Example]) -> str:
     """Digest texts and labels, whatever their order."""
-    lines = sorted(f"{example.id} {int(example.label)}" for example in examples)
+    lines = sorted(" ".join((example.id, *_digested(example))) for example in examples)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _digested(example: Example) -> Iterator[str]:
+    yield "-" if example.label is None else str(int(example.label))
+    yield from (f"{task}={label}" for task, label in sorted(example.tasks.items()))

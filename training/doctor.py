@@ -4,7 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, astuple, dataclass
+from dataclasses import asdict, astuple, dataclass, field
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from training.dataset import Columns, text_and_label
 from training.errors import DataError
 from training.rows import scan_rows
 from training.tables import markdown_table
+from training.tasks import task_labels
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
 SHORT = 6  # letters; shorter texts are often alike by chance
@@ -34,11 +35,17 @@ class Flaw:
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """Where a text stands, and its label there."""
+    """Where a text stands, and its labels there: the severity, if it has one, and those of further tasks."""
 
     file: str
     line: int
-    label: str
+    label: str | None
+    tasks: Mapping[str, str] = field(default_factory=dict, hash=False)
+
+    @property
+    def labels(self) -> str:
+        """Every label that it has there."""
+        return " ".join(filter(None, (self.label, *self.tasks.values())))
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -56,7 +63,7 @@ class Lengths:
 
 @dataclass(frozen=True, slots=True)
 class FileReport:
-    """What one file holds. `rows` counts every row; `counts`, by label, the usable ones."""
+    """What one file holds. `rows` counts every row; `counts`, by label, the usable ones; `tasks` does so for each further task."""
 
     file: str
     rows: int
@@ -65,6 +72,7 @@ class FileReport:
     doubled: tuple[int, ...]  # lines whose text stands further up in the file
     empty: tuple[int, ...]  # lines with no visible character in their text
     broken: tuple[Flaw, ...]
+    tasks: dict[str, dict[str, int]] = field(default_factory=dict)
 
     @property
     def shares(self) -> dict[str, float]:
@@ -90,9 +98,21 @@ class Diagnosis:
         return {name: sum(report.counts[name] for report in self.files) for name in LABEL_NAMES}
 
     @property
+    def tasks(self) -> dict[str, dict[str, int]]:
+        """Usable rows by further task and label, over all files."""
+        totals: dict[str, dict[str, int]] = {}
+        for report in self.files:
+            for task, counts in report.tasks.items():
+                before = totals.get(task, {})
+                totals[task] = {label: before.get(label, 0) + count for label, count in counts.items()}
+        return totals
+
+    @property
     def conflicts(self) -> tuple[tuple[Occurrence, ...], ...]:
-        """The repeated texts that have several labels."""
-        return tuple(rows for rows in self.repeated if len({row.label for row in rows}) > 1)
+        """The repeated texts that have several labels of one task; a label that a row lacks contradicts none."""
+        return tuple(
+            rows for rows in self.repeated if _disagree([row.label for row in rows]) or any(_disagree(some) for some in _by_task(rows))
+        )
 
     @property
     def leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
@@ -122,7 +142,17 @@ class Diagnosis:
     def as_dict(self) -> dict[str, Any]:
         """Give plain JSON values; every place is in, and no text."""
         found = {"problems": self.problems, "warnings": self.warnings, "counts": self.counts, "shares": _shares(self.counts)}
+        found["tasks"] = self.tasks
         return found | asdict(self) | {"files": [asdict(report) | {"shares": report.shares} for report in self.files]}
+
+
+def _disagree(labels: Iterable[str | None]) -> bool:
+    return len({*labels} - {None}) > 1
+
+
+def _by_task(rows: Sequence[Occurrence]) -> Iterator[list[str | None]]:
+    for task in {task for row in rows for task in row.tasks}:
+        yield [row.tasks.get(task) for row in rows]
 
 
 def examine(files: Sequence[Path], columns: Columns) -> Diagnosis:
@@ -153,7 +183,7 @@ def _across_files(groups: Iterable[Sequence[Occurrence]]) -> dict[tuple[str, str
 
 def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrence]]) -> FileReport:
     """Report on one file, and note in `places` where each of its texts stands."""
-    rows, lengths, counts = 0, [], Counter[str]()
+    rows, lengths, counts, further = 0, [], Counter[str | None](), Counter[tuple[str, str]]()
     doubled, empty, broken = [], [], []
     for line, row in scan_rows(path):
         rows += line is not None
@@ -162,26 +192,34 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
             broken.append(Flaw(line, reason))
         if text == "" and line is not None:
             empty.append(line)
-        if not text or label is None or line is None:
+        if not text or reason is not None or line is None or isinstance(row, str):
             continue
+        severity = None if label is None else label.english
+        tasks = task_labels(row, columns.tasks)
         if places[text] and places[text][-1].file == str(path):
             doubled.append(line)
-        places[text].append(Occurrence(str(path), line, label.english))
-        counts[label.english] += 1
+        places[text].append(Occurrence(str(path), line, severity, tasks))
+        counts[severity] += 1
+        further.update(tasks.items())
         lengths.append(len(text))
-    found = tuple(doubled), tuple(empty), tuple(broken)
+    by_task = {task.name: {name: further[task.name, name] for name in task.labels} for task in columns.tasks}
+    found = tuple(doubled), tuple(empty), tuple(broken), by_task
     return FileReport(str(path), rows, {name: counts[name] for name in LABEL_NAMES}, _percentiles(lengths), *found)
 
 
 def parse(row: dict[str, Any] | str, columns: Columns) -> tuple[str | None, Label | None, str | None]:
-    """Give a row's normalised text, its label, and why one of them is None; the reason holds no text."""
+    """Give a row's normalised text, its severity, and why it can't be used; the reason holds no text.
+
+    Without a reason the text is there, and the severity is None only beside labels of further tasks.
+    """
     if isinstance(row, str):
         return None, None, row
-    text, value, names = None, None, (columns.text, columns.label)
+    text, value, names = None, None, (columns.text, columns.label, *(task.name for task in columns.tasks))
     try:
         original, value = text_and_label({key if _WORD.fullmatch(key) or key in names else _HIDDEN: row[key] for key in row}, columns)
         text = normalise(original).text
-        return text, columns.parse(value), None
+        task_labels(row, columns.tasks)
+        return text, None if value is None else columns.parse(value), None
     except UnknownLabelError:
         shown = repr(value) if _WORD.fullmatch(str(value)) else _HIDDEN
         return text, None, f"unknown label {shown}: use {', '.join(LABEL_NAMES)}, one of their aliases or an id 0, 1, 2"
@@ -212,19 +250,20 @@ def _unusable(files: Iterable[FileReport]) -> Iterator[str]:
             places[flaw.reason].append(report.file if flaw.line is None else f"{report.file}:{flaw.line}")
         places["the text is empty, or nothing in it is visible: delete the row"].extend(f"{report.file}:{line}" for line in report.empty)
         yield from (f"{_named(rows)}: {reason}" for reason, rows in places.items() if rows)
-        if not any(report.counts.values()):
+        if report.lengths is None:
             yield f"{report.file}: has no usable row"
 
 
 def _absent(diagnosis: Diagnosis) -> Iterator[str]:
-    for name, count in diagnosis.counts.items():
+    further = {f"{task} {label}": count for task, counts in diagnosis.tasks.items() for label, count in counts.items()}
+    for name, count in {**diagnosis.counts, **further}.items():
         if not count:
             yield f"no row is {name}: a model can't learn a label that it never sees, add rows of it"
 
 
 def _shared(diagnosis: Diagnosis) -> Iterator[str]:
     if found := diagnosis.conflicts:
-        texts = _named(" = ".join(f"{row} {row.label}" for row in rows) for rows in found)
+        texts = _named(" = ".join(f"{row} {row.labels}" for row in rows) for rows in found)
         yield f"texts with several labels: {len(found)} ({texts}): decide on one each; training would take the most frequent"
     for (one, other), shared in diagnosis.leaks.items():
         texts = _named(f"{row} = {twin}" for row, twin in shared)
@@ -253,6 +292,7 @@ def to_markdown(diagnosis: Diagnosis) -> str:
         rows.append(["all", str(sum(report.rows for report in diagnosis.files)), *_balance(diagnosis.counts), *[""] * 7])
     names = ["file", "rows", *LABEL_NAMES, "p50", "p90", "p99", "max", "doubled", "empty", "broken"]
     parts = [markdown_table(names, rows), "p50 to max: characters of the normalised texts."]
+    parts += [f"{task}: " + ", ".join(f"{label} {count:,}" for label, count in counts.items()) for task, counts in diagnosis.tasks.items()]
     for title, findings in (("Problems", diagnosis.problems), ("Warnings", diagnosis.warnings)):
         parts.append(f"## {title}\n\n" + ("\n".join(f"- {finding}" for finding in findings) or "None."))
     return "\n\n".join(parts)

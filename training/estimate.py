@@ -8,9 +8,9 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from semantic_service.contract.labels import Label
 from training.config import TrainConfig
 from training.errors import BaseModelError, ConfigError
+from training.heads import output_names
 from training.methods import choose_what_trains
 from training.parameters import parameters_by_part
 from training.pretrained import refuse_too_long
@@ -115,7 +115,7 @@ def reckon(config: TrainConfig) -> Needs:
     """
     base = config.model.base
     try:
-        shape = AutoConfig.from_pretrained(base, num_labels=len(Label))
+        shape = AutoConfig.from_pretrained(base, num_labels=len(output_names(config.further_tasks)))
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(shape)
     except (OSError, ValueError) as error:

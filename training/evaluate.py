@@ -1,9 +1,9 @@
 """Measure an exported model with the serving engine, on the rows of one file at a time."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,8 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precisio
 from tqdm import tqdm
 
 from semantic_service.contract.labels import Label
-from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.contract.tasks import Task
+from semantic_service.engine.classifier import OnnxClassifier, Probabilities, Score
 from training.bootstrap import RESAMPLES, SEED, middle, resample
 from training.calibrate import expected_calibration_error, negative_log_likelihood
 from training.dataset import Example
@@ -49,6 +50,17 @@ class FlaggedMetrics:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskMetrics:
+    """What a model does in a further task, on the rows that have a label of it. `f1` is by label, of those with a row or an answer."""
+
+    rows: int
+    accuracy: float
+    macro_f1: float
+    ece: float
+    f1: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
 class Intervals:
     """The 95 % bootstrap intervals [low, high] of the shares that models are chosen by."""
 
@@ -73,6 +85,7 @@ class Metrics:
     flagged: FlaggedMetrics
     confusion: list[list[int]]  # [truth][answer], in label order
     intervals: Intervals
+    tasks: dict[str, TaskMetrics] = field(default_factory=dict)  # those that the file has labels of
 
     def as_dict(self) -> dict[str, Any]:
         """Give plain JSON values."""
@@ -81,10 +94,14 @@ class Metrics:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """A file's rows as the engine scores them: `probabilities` [n, 3] calibrated, `truth` [n] label ids."""
+    """A file's rows as the engine scores them: `probabilities` [n, 3] calibrated, `truth` [n] label ids.
+
+    `tasks` has the same of each further task that the file has labels of. Rows without a label are left out.
+    """
 
     probabilities: NDArray[np.float64]
     truth: NDArray[np.int64]
+    tasks: "Mapping[Task, Scored]" = field(default_factory=dict)
 
     @property
     def log_probabilities(self) -> NDArray[np.float64]:
@@ -95,7 +112,7 @@ class Scored:
     def at_temperature(self, temperature: float) -> "Scored":
         """Soften (above 1) or sharpen (below 1) the probabilities."""
         probabilities: NDArray[np.float64] = softmax(self.log_probabilities / temperature, axis=1)
-        return Scored(probabilities, self.truth)
+        return replace(self, probabilities=probabilities)
 
 
 def score(classifier: OnnxClassifier, examples: Sequence[Example], title: str) -> Scored:
@@ -103,8 +120,24 @@ def score(classifier: OnnxClassifier, examples: Sequence[Example], title: str) -
     texts = [example.text for example in examples]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         scores = list(tqdm(pool.map(classifier.score, texts), total=len(texts), desc=title, unit="text", disable=None))
-    probabilities = np.array([score.probabilities for score in scores], dtype=np.float64).reshape(-1, len(Label))
-    return Scored(probabilities, np.array([int(example.label) for example in examples], dtype=np.int64))
+    pairs = [
+        (score.probabilities, int(example.label)) for score, example in zip(scores, examples, strict=True) if example.label is not None
+    ]
+    return replace(_scored(pairs, len(Label)), tasks=_scored_tasks(classifier.tasks, scores, examples))
+
+
+def _scored_tasks(tasks: Sequence[Task], scores: Sequence[Score], examples: Sequence[Example]) -> dict[Task, Scored]:
+    found = {}
+    for index, task in enumerate(tasks):
+        rows = [(score.tasks[index], example.tasks.get(task.name)) for score, example in zip(scores, examples, strict=True)]
+        if pairs := [(probabilities, task.labels.index(label)) for probabilities, label in rows if label is not None]:
+            found[task] = _scored(pairs, len(task.labels))
+    return found
+
+
+def _scored(pairs: Sequence[tuple[Probabilities, int]], labels: int) -> Scored:
+    probabilities = np.array([row for row, _ in pairs], dtype=np.float64).reshape(-1, labels)
+    return Scored(probabilities, np.array([truth for _, truth in pairs], dtype=np.int64))
 
 
 def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> Metrics:
@@ -126,6 +159,20 @@ def measure(scored: Scored, temperature: float, uncertain_max: float = 0.6) -> M
         flagged=_flagged_metrics(probabilities, truth, answer),
         confusion=confusion.tolist(),
         intervals=_intervals(confusion),
+        tasks={task.name: _task_metrics(task, rows) for task, rows in scored.tasks.items()},
+    )
+
+
+def _task_metrics(task: Task, scored: Scored) -> TaskMetrics:
+    truth, answer = scored.truth, scored.probabilities.argmax(axis=1)
+    present = sorted({*truth.tolist(), *answer.tolist()})
+    f1 = f1_score(truth, answer, average=None, labels=present, zero_division=0)
+    return TaskMetrics(
+        rows=len(truth),
+        accuracy=float(accuracy_score(truth, answer)),
+        macro_f1=float(f1.mean()),
+        ece=expected_calibration_error(scored.probabilities.max(axis=1), answer == truth),
+        f1={task.labels[index]: float(value) for index, value in zip(present, f1, strict=True)},
     )
 
 

@@ -74,7 +74,7 @@ class Suspects:
         said = f"## Suspected label errors\n\n{len(self.rows):,} of {self.texts:,} different texts, written to {self.file}"
         if not self.rows:
             return f"{said}."
-        cells = [[str(row.place), row.place.label, row.suggested, f"{row.self_confidence:.3f}"] for row in self.rows[:SHOWN]]
+        cells = [[str(row.place), row.place.labels, row.suggested, f"{row.self_confidence:.3f}"] for row in self.rows[:SHOWN]]
         table = markdown_table(["least believable first", "label", "suggested", "self-confidence"], cells)
         more = f"\n\nand {len(self.rows) - SHOWN:,} more" if len(self.rows) > SHOWN else ""
         return f"{said}:\n\n{table}{more}"

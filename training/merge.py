@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from semantic_service.contract.labels import LABEL_NAMES
 from training.errors import BaseModelError, ConfigError
 from training.pretrained import load_base, load_trained
 
@@ -14,23 +15,27 @@ ADAPTER_FILE = "adapter_config.json"
 
 
 def merge(
-    base: str, adapter: Path, average_with: Path | None = None, logit_adjustment: Sequence[float] = ()
+    base: str,
+    adapter: Path,
+    average_with: Path | None = None,
+    logit_adjustment: Sequence[float] = (),
+    outputs: Sequence[str] = LABEL_NAMES,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Give the base with adapters and head merged in, ready to export, and the tokenizer it was trained with.
 
     What was trained whole (`full`, `frozen`) is given as it is; what was trained on 4 bits is merged into the base in full precision.
 
     Each weight is the mean of those under `adapter` and under `average_with`, if given; `logit_adjustment` [3] goes into the bias of the
-    head's last layer.
+    head's last layer, which has an output for each name.
 
     Raises:
         BaseModelError: the base, or an adapter, can't be loaded.
         ConfigError: logits are to be adjusted, and the head has no bias.
 
     """
-    merged = _merged(base, adapter)
+    merged = _merged(base, adapter, outputs)
     if average_with is not None:
-        other = _merged(base, average_with).state_dict()
+        other = _merged(base, average_with, outputs).state_dict()
         with torch.no_grad():
             for name, weight in merged.state_dict().items():
                 if weight.is_floating_point():
@@ -46,10 +51,10 @@ def load_tokenizer(base: str, adapter: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _merged(base: str, adapter: Path) -> PreTrainedModel:
+def _merged(base: str, adapter: Path, outputs: Sequence[str]) -> PreTrainedModel:
     if not (adapter / ADAPTER_FILE).exists():
-        return load_trained(adapter)
-    model, _ = load_base(base)
+        return load_trained(adapter, outputs)
+    model, _ = load_base(base, outputs=outputs)
     try:
         merged = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
     except (OSError, ValueError, RuntimeError) as error:
@@ -63,4 +68,4 @@ def _adjust(model: PreTrainedModel, logit_adjustment: Sequence[float]) -> None:
     if last.bias is None:
         raise ConfigError("export.logit_adjustment: this model's head has no bias to put it into, use train.class_weights")
     with torch.no_grad():
-        last.bias.add_(torch.tensor(logit_adjustment))
+        last.bias[: len(logit_adjustment)].add_(torch.tensor(logit_adjustment))  # the severity's come first

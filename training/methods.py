@@ -11,6 +11,7 @@ from training.config import LoraConfig as LoraSection
 from training.config import TrainConfig
 from training.errors import BaseModelError, ConfigError
 from training.export import refuse_unexportable
+from training.heads import output_names
 from training.parameters import HEAD_MODULES, is_head
 from training.pretrained import load_base, refuse_too_long
 
@@ -27,7 +28,9 @@ def prepare(config: TrainConfig, compute: torch.dtype = torch.float32) -> tuple[
 
     """
     section = config.model
-    model, tokenizer = load_base(section.base, _four_bits(compute) if section.method == "qlora" else None)
+    model, tokenizer = load_base(
+        section.base, _four_bits(compute) if section.method == "qlora" else None, output_names(config.further_tasks)
+    )
     refuse_too_long(model, section.max_tokens, section.base)
     refuse_unexportable(model, config.export.vocabulary_size)
     return choose_what_trains(model, config) if section.adapter is None else _go_on(model, section.adapter), tokenizer

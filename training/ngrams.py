@@ -57,6 +57,8 @@ class Ngrams:
 def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], validation: Sequence[Example]) -> float:
     """Fit a linear model on `train`, and how much it counts on `validation`; add it to the graph in `folder`, and give its weight.
 
+    It judges the severity: rows without one stay out, and the logits of further tasks as they are.
+
     Raises:
         ParityError: the new graph's logits are not the sum.
 
@@ -64,24 +66,28 @@ def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], vali
     encoder = _classifier(folder, config)
     vocabulary = Tokenizer.from_file(str(folder / TOKENIZER_FILE)).get_vocab_size()
     ngrams = fit_ngrams(train, lambda text: encoder.windows(text)[0], vocabulary, config.ngrams)
-    windows = [encoder.windows(example.text)[0] for example in validation]
+    windows = [encoder.windows(example.text)[0] for example in validation if example.label is not None]
     own = np.stack([ngrams.logits(window) for window in windows])
     scored = score(encoder, validation, "validation")
     weight = fit_weight(scored.log_probabilities, own, scored.truth)
     weighed = ngrams.weighed(weight)
     graft(folder / MODEL_FILE, weighed)
     both = _classifier(folder, config)
-    check_logits([(encoder.logits(window) + weighed.logits(window), both.logits(window)) for window in windows[:PARITY_TEXTS]])
+    check_logits([(_sum(encoder.logits(window), weighed.logits(window)), both.logits(window)) for window in windows[:PARITY_TEXTS]])
     return weight
 
 
+def _sum(logits: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.float32]:
+    return logits + np.pad(own, (0, len(logits) - len(own)))
+
+
 def _classifier(folder: Path, config: TrainConfig) -> OnnxClassifier:
-    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens)
+    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
 
 
 def fit_ngrams(examples: Sequence[Example], encode: Encode, vocabulary: int, config: NgramConfig) -> Ngrams:
     """Fit one logistic regression a label, by averaged stochastic gradient descent; an example that stands n times weighs n."""
-    counts = Counter((example.text, int(example.label)) for example in examples)
+    counts = Counter((example.text, int(example.label)) for example in examples if example.label is not None)
     width = vocabulary + config.buckets
     features = _counted([_features(encode(text), vocabulary, config.buckets) for text, _ in counts], width)
     texts_with = np.asarray((features > 0).sum(axis=0)).ravel()
@@ -129,7 +135,7 @@ def fit_weight(encoder: NDArray[np.floating], ngrams: NDArray[np.floating], labe
 
 
 def graft(path: Path, ngrams: Ngrams) -> None:
-    """Add the n-grams to a graph with `input_ids`, `attention_mask` [batch, tokens] and `logits` [batch, 3]."""
+    """Add the n-grams to a graph with `input_ids`, `attention_mask` [batch, tokens] and `logits` [batch, 3 or more]."""
     model = onnx.load(path)
     graph = model.graph
     for node in graph.node:
@@ -143,6 +149,7 @@ def graft(path: Path, ngrams: Ngrams) -> None:
         "tiny": np.array(_TINY),
         **{f"at_{number}": np.array([number]) for number in (-1, 0, 1, 2, 3, 4)},
         "end": np.array([np.iinfo(np.int64).max]),
+        "pads": np.array([0, 0, 0, graph.output[0].type.tensor_type.shape.dim[-1].dim_value - len(ngrams.bias)]),
     }
     graph.initializer.extend(numpy_helper.from_array(value, f"ngrams_{name}") for name, value in constants.items())
     for kind, inputs, output, attributes in _NODES:
@@ -176,5 +183,6 @@ _NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("Sqrt", "positive", "length", {}),
     ("Div", "scores length", "unit", {}),
     ("Add", "unit bias", "own_logits", {}),
-    ("Add", "encoder_logits own_logits", "logits", {}),
+    ("Pad", "own_logits pads", "wide", {}),  # nothing for the further tasks
+    ("Add", "encoder_logits wide", "logits", {}),
 )

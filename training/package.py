@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
+
 from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
 from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
@@ -14,6 +16,7 @@ from training.evaluate import Metrics
 from training.precision import Candidate
 from training.runs import git_revision
 from training.sign import signer
+from training.tables import task_table
 
 # Scored again each time the bundle is loaded: short and long, plain and disguised, in and out of the model's language.
 SELF_CHECK_TEXTS = (
@@ -57,16 +60,18 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
         train_config=config.model_dump(mode="json"),
         self_check=_self_check(config, chosen),
         sha256={},
+        tasks=chosen.tasks,
     )
     return seal(staging, manifest, target, signer(config))
 
 
 def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:
-    classifier = OnnxClassifier(chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE, config.model.max_tokens, chosen.temperature)
+    model, tokenizer = chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE
+    classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature, chosen.tasks)
     checks = []
     for text in SELF_CHECK_TEXTS:
-        compliant, suspicious, violation = map(float, classifier.score(normalise(text).text).probabilities)
-        checks.append(SelfCheck(text, (compliant, suspicious, violation)))
+        score = classifier.score(normalise(text).text)
+        checks.append(SelfCheck(text, tuple(map(float, np.concatenate((score.probabilities, *score.tasks))))))
     return tuple(checks)
 
 
@@ -85,6 +90,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         f"- Base: `{config.model.base}`, {_method(config)}, ONNX {product.chosen.precision}",
         *([f"- Beside it: a linear model over tokens and pairs in {config.ngrams.buckets:,} buckets"] if config.ngrams.buckets else []),
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
+        *(f"- Task {task.name}: {', '.join(task.labels)}; temperature {task.temperature:.3f}" for task in product.chosen.tasks),
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
         "",
         config.export.card_notes.strip(),
@@ -96,6 +102,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         *(_card_row(name, metrics) for name, metrics in product.metrics.items()),
         "",
         "Flagged means that the label is not compliant. ECE is of three-way confidence, after calibration.",
+        *(["", task_table(product.metrics)] if product.chosen.tasks else []),
     ]
     return "\n".join(lines) + "\n"
 

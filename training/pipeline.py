@@ -17,6 +17,7 @@ from training.errors import ConfigError, DataError
 from training.evaluate import Metrics, Scored, measure, score
 from training.export import check_parity, export
 from training.finetune import finetune
+from training.heads import output_names, tasks_of
 from training.merge import merge
 from training.ngrams import add_ngrams
 from training.package import Product, package
@@ -25,6 +26,7 @@ from training.processes import leave
 from training.report import Report, write_report
 from training.runs import Run, git_revision
 from training.sign import signer
+from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
 
 Model = tuple[PreTrainedModel, PreTrainedTokenizerBase]
@@ -58,7 +60,7 @@ def read_sets(config: TrainConfig) -> Sets:
 
     """
     data, most = config.data, config.train.max_rows
-    columns = data.columns
+    columns = config.columns
     names = Counter(["train", "validation", "benign", *(path.stem for path in data.test)])
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
@@ -73,6 +75,7 @@ def read_sets(config: TrainConfig) -> Sets:
         drawn = [example for path, share in shares.items() for example in split(read_examples([path], columns), share)[1]]
         validation = without(deduplicate(drawn), held_out)
         train = without(train, validation)
+    require_every_label([example.tasks for example in train], config.further_tasks)
     if absent := [str(path) for path in data.repeat if path not in data.train]:
         raise ConfigError(f"data.repeat names {absent[0]}, which is not in data.train")
     times = {str(path): number for path, number in data.repeat.items()}
@@ -80,6 +83,8 @@ def read_sets(config: TrainConfig) -> Sets:
     few = most and QUICK_EVALUATION_ROWS
     sets = Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few))
     _refuse_empty(sets)
+    for task in config.further_tasks:
+        require_task([example.tasks for example in sets.validation], task, "validation")  # its temperature is fitted on them
     return sets
 
 
@@ -93,6 +98,8 @@ def _refuse_empty(sets: Sets) -> None:
     named = {"train": sets.train, "validation": sets.validation, **sets.test}
     if empty := [name for name, examples in named.items() if not examples]:
         raise DataError(f"{empty[0]} has no row: add some (a text of validation, test or benign files is taken out of train)")
+    if bare := [name for name, examples in named.items() if all(example.label is None for example in examples)]:
+        raise DataError(f"{bare[0]} has no row with a severity, only with labels of further tasks: add some that have it")
 
 
 def _some(examples: list[Example], most: int | None) -> list[Example]:
@@ -145,7 +152,9 @@ def _say_sets(sets: Sets) -> None:
     named = {"train": sets.train, "validation": sets.validation, **sets.test, "benign": sets.benign}
     for name, examples in named.items():
         counts = Counter(example.label for example in examples)
-        print(f"{name:24} {len(examples):7,} rows  " + "  ".join(f"{label.english} {counts[label]:,}" for label in Label), flush=True)
+        further = Counter(task for example in examples for task in example.tasks)
+        named_counts = {label.english: counts[label] for label in Label} | further
+        print(f"{name:24} {len(examples):7,} rows  " + "  ".join(f"{what} {count:,}" for what, count in named_counts.items()), flush=True)
 
 
 def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> Model:
@@ -155,7 +164,8 @@ def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> M
         BaseModelError: the base, or an adapter, can't be loaded.
 
     """
-    model, tokenizer = merge(config.model.base, adapter, config.export.average_with, config.export.logit_adjustment)
+    outputs = output_names(config.further_tasks)
+    model, tokenizer = merge(config.model.base, adapter, config.export.average_with, config.export.logit_adjustment, outputs)
     if config.export.vocabulary_size is None:
         return model, tokenizer
     return shrink_vocabulary(model, tokenizer, {example.text for example in train}, config.export.vocabulary_size)
@@ -171,7 +181,8 @@ def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
     aside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     export(model, tokenizer, aside)
-    difference = check_parity(model, OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, max_tokens), texts)
+    classifier = OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, max_tokens, tasks=tasks_of(model))
+    difference = check_parity(model, classifier, texts)
     print(f"parity: torch and ONNX logits differ by at most {difference:.2g}", flush=True)
     aside.rename(folder)
 
@@ -195,7 +206,7 @@ def export_whole(config: TrainConfig, merged: Model, folder: Path, sets: Sets) -
 def measure_sets(config: TrainConfig, chosen: Candidate, sets: Sets) -> dict[str, tuple[Scored, Metrics]]:
     """Score and measure every held-out set with the chosen graph, by the set's name."""
     model, tokenizer = chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE
-    classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature)
+    classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature, chosen.tasks)
     named = {"validation": sets.validation, **sets.test, **({"benign": sets.benign} if sets.benign else {})}
     scored = {name: score(classifier, examples, name) for name, examples in named.items()}
     return {name: (rows, measure(rows, chosen.temperature)) for name, rows in scored.items()}

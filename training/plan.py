@@ -41,7 +41,7 @@ class Plan:
 
 def plan(config: TrainConfig) -> Plan:
     """Look at a config's base, files and machine; whatever is wrong with one of them, the others are looked at."""
-    diagnosis = examine(_labelled_files(config.data), config.data.columns)
+    diagnosis = examine(_labelled_files(config.data), config.columns)
     stops = list(diagnosis.unusable)
     sets = None if stops else _attempt(lambda: read_sets(config), stops)
     if sets is not None and config.train.class_weights == "balanced":
@@ -82,7 +82,7 @@ def _named(sets: Sets) -> dict[str, list[Example]]:
 
 
 def _count_labels(examples: Sequence[Example]) -> dict[str, int]:
-    counts = Counter(example.label.english for example in examples)
+    counts = Counter(example.label.english for example in examples if example.label is not None)
     return {name: counts[name] for name in LABEL_NAMES}
 
 

@@ -1,10 +1,11 @@
 """Choose fp32 or the best int8 by what each does to the validation set, each with a temperature of its own."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
+from semantic_service.contract.tasks import Task
 from semantic_service.engine.classifier import OnnxClassifier
 from training.calibrate import fit_temperature
 from training.config import TrainConfig
@@ -17,11 +18,12 @@ MAX_F1_FALL = 0.005  # of macro-F1 on validation, for int8 to be taken
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A graph, the temperature that suits it, and what it does to the validation set."""
+    """A graph, the temperatures that suit it (of the severity, and in each further task), and what it does to the validation set."""
 
     folder: Path
     temperature: float
     metrics: Metrics
+    tasks: tuple[Task, ...] = ()
 
     @property
     def precision(self) -> str:
@@ -51,7 +53,8 @@ def choose(fp32: Path, config: TrainConfig, validation: Sequence[Example]) -> Ca
 
 
 def _measured(folder: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
-    classifier = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens)
+    classifier = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
     raw = score(classifier, validation, folder.name)
     temperature = fit_temperature(raw.log_probabilities, raw.truth)
-    return Candidate(folder, temperature, measure(raw.at_temperature(temperature), temperature))
+    tasks = tuple(replace(task, temperature=fit_temperature(rows.log_probabilities, rows.truth)) for task, rows in raw.tasks.items())
+    return Candidate(folder, temperature, measure(raw.at_temperature(temperature), temperature), tasks)

@@ -1,5 +1,7 @@
-"""Load what a fine-tuning starts from or leaves behind: a transformer with a head for the three labels, and its tokenizer."""
+"""Load what a fine-tuning starts from or leaves behind: a transformer with a head for the labels, and its tokenizer."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +10,15 @@ from safetensors import SafetensorError
 from tokenizers import processors
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
 
-from semantic_service.contract.labels import LABEL_NAMES, Label
+from semantic_service.contract.bundle import CONFIG_FILE
+from semantic_service.contract.labels import LABEL_NAMES
 from training.errors import BaseModelError
 
 
-def load_base(base: str, four_bits: BitsAndBytesConfig | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Load an encoder or a decoder with a new head for the three labels, and its tokenizer; weights are fp32 where not in four bits.
+def load_base(
+    base: str, four_bits: BitsAndBytesConfig | None = None, outputs: Sequence[str] = LABEL_NAMES
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Load an encoder or a decoder with a new head for the named outputs, and its tokenizer; weights are fp32 where not in four bits.
 
     Raises:
         BaseModelError: no such local folder, and the hub does not answer or has no such model; or its tokenizer is not a fast one.
@@ -21,7 +26,7 @@ def load_base(base: str, four_bits: BitsAndBytesConfig | None = None) -> tuple[P
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
-        model, _ = _load(base, quantization_config=four_bits)
+        model, _ = _load(base, outputs, quantization_config=four_bits)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # not there; not a model; another head; cut short
         raise BaseModelError(f"model.base {base!r} can't be loaded, give a local folder or a Hugging Face name ({error})") from error
     if not tokenizer.is_fast:
@@ -31,7 +36,7 @@ def load_base(base: str, four_bits: BitsAndBytesConfig | None = None) -> tuple[P
     return model, tokenizer
 
 
-def load_trained(folder: Path) -> PreTrainedModel:
+def load_trained(folder: Path, outputs: Sequence[str] = LABEL_NAMES) -> PreTrainedModel:
     """Load a whole model that a fine-tuning saved, with its head.
 
     Raises:
@@ -39,7 +44,7 @@ def load_trained(folder: Path) -> PreTrainedModel:
 
     """
     try:
-        model, missing = _load(str(folder))
+        model, missing = _load(str(folder), outputs)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise BaseModelError(f"the fine-tuned model {folder} can't be loaded ({error})") from error
     if missing:  # transformers would draw them anew
@@ -47,18 +52,24 @@ def load_trained(folder: Path) -> PreTrainedModel:
     return model
 
 
-def _load(source: str, **more: Any) -> tuple[PreTrainedModel, set[str]]:
+def _load(source: str, outputs: Sequence[str], **more: Any) -> tuple[PreTrainedModel, set[str]]:
     model, info = AutoModelForSequenceClassification.from_pretrained(
         source,
-        num_labels=len(Label),
-        id2label=dict(enumerate(LABEL_NAMES)),
-        label2id={name: index for index, name in enumerate(LABEL_NAMES)},
+        num_labels=len(outputs),
+        id2label=dict(enumerate(outputs)),
+        label2id={name: index for index, name in enumerate(outputs)},
         dtype=torch.float32,
         output_loading_info=True,
         **more,
     )
     model.config.use_cache = False  # a decoder's, for generating
     return model, set(info["missing_keys"])
+
+
+def saved_outputs(folder: Path) -> tuple[str, ...]:
+    """Name the outputs of a whole model that was saved here: further tasks may follow the severity's."""
+    names = tuple(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("id2label", {}).values())
+    return names if names[: len(LABEL_NAMES)] == LABEL_NAMES else LABEL_NAMES
 
 
 def _pad_right(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from semantic_service.contract.bundle import write_atomically
 from training.curves import draw_calibration, draw_confusion, draw_losses, draw_precision_recall, save
 from training.evaluate import Metrics, Scored
-from training.tables import LEGEND, cell, class_table, confusion_table, markdown_table, summary_table
+from training.tables import LEGEND, cell, class_table, confusion_table, markdown_table, summary_table, task_table
 
 REPORT_JSON = "report.json"
 REPORT_MARKDOWN = "report.md"
@@ -68,6 +68,9 @@ def _markdown(report: Report) -> str:
         summary_table({name: metrics for name, (_, metrics) in report.files.items()}),
         LEGEND,
     ]
+    measured = {name: metrics for name, (_, metrics) in report.files.items()}
+    if any(metrics.tasks for metrics in measured.values()):
+        parts += ["## Further tasks", task_table(measured)]
     if _has_losses(report.training):
         parts.append("![Loss](loss.png)")
     for stem, (name, (_, metrics)) in zip(_stems(report.files), report.files.items(), strict=True):

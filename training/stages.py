@@ -12,7 +12,7 @@ from training.merge import merge
 from training.package import SELF_CHECK_TEXTS, package
 from training.pipeline import Model, export_checked, export_whole, measure_sets, merge_run, product_of, read_sets
 from training.precision import choose
-from training.pretrained import load_base
+from training.pretrained import load_base, saved_outputs
 from training.quantise import METHODS, quantise
 from training.runs import Run
 
@@ -37,7 +37,7 @@ def merged_model(what: Path, base: str | None = None) -> Model:
         case Kind.ADAPTER:
             return merge(base_of(what, base), what)
         case Kind.MERGED:
-            return load_base(str(what))
+            return load_base(str(what), outputs=saved_outputs(what))
         case Kind.BUNDLE:
             raise ConfigError(f"{what} is a bundle, which torch can't load: give the run, the adapter or the merged model it was made from")
         case other:

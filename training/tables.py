@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from semantic_service.contract.labels import LABEL_NAMES, Label
 
 if TYPE_CHECKING:  # the doctor has tables too, and must not wait for scikit-learn
-    from training.evaluate import Metrics
+    from training.evaluate import Metrics, TaskMetrics
 
 LEGEND = """Flagged: the label is not compliant. False positives: the share of the compliant rows that is flagged. AUC: of flagged.
 In brackets: the 95 % bootstrap interval. ECE: the mean gap between confidence and accuracy, before and after calibration."""
@@ -55,6 +55,22 @@ def class_table(metrics: "Metrics") -> str:
     support = metrics.rows - metrics.labels[Label.COMPLIANT.english].support
     rows.append(["flagged", f"{support:,}", *map(decimal, (flagged.precision, recall, f1, flagged.auc))])
     return markdown_table(["label", "rows", "precision", "recall", "F1", "AUC"], rows)
+
+
+def task_table(metrics: "Mapping[str, Metrics]") -> str:
+    """Write one Markdown row for each further task of each file, measured on the rows that have a label of it."""
+    found = [(name, task, values) for name, measured in metrics.items() for task, values in measured.tasks.items()]
+    names = ["file", "task", "rows", "accuracy", "macro-F1", "ECE", "F1 by label"]
+    rows = [[cell(name), task, f"{values.rows:,}", *_decimals(values), _by_label(values)] for name, task, values in found]
+    return markdown_table(names, rows)
+
+
+def _decimals(values: "TaskMetrics") -> list[str]:
+    return [decimal(value) for value in (values.accuracy, values.macro_f1, values.ece)]
+
+
+def _by_label(values: "TaskMetrics") -> str:
+    return ", ".join(f"{label} {f1:.2f}" for label, f1 in values.f1.items())
 
 
 def confusion_table(metrics: "Metrics") -> str:

@@ -4,14 +4,10 @@ import importlib.util
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from peft import PeftModel
-from sklearn.metrics import f1_score
 from transformers import (
     DataCollatorWithPadding,
-    EvalPrediction,
     PreTrainedModel,
     PreTrainedTokenizerBase,
     PrinterCallback,
@@ -23,11 +19,12 @@ from transformers import (
 )
 from typing_extensions import override
 
+from semantic_service.contract.tasks import Task
 from training.checkpoints import KEPT, EpochOrder
 from training.config import TrainConfig
 from training.dataset import Example
 from training.errors import ConfigError
-from training.loss import classification_loss
+from training.heads import joint_loss, mean_macro_f1, targets
 from training.parameters import parameter_groups
 from training.runs import Progress, Run
 
@@ -94,15 +91,16 @@ def build_trainer(
     sets: tuple[Sequence[Example], Sequence[Example]],
 ) -> Trainer:
     """Give a Trainer of (train, validation) examples."""
-    train, validation = (_Encoded(examples, tokenizer, config.model.max_tokens) for examples in sets)
+    tasks = config.further_tasks
+    train, validation = (_Encoded(examples, tasks, tokenizer, config.model.max_tokens) for examples in sets)
     trainer: Trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=validation,
         data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
-        compute_loss_func=classification_loss(config.train, sets[0]),
-        compute_metrics=_macro_f1,
+        compute_loss_func=joint_loss(config.train, sets[0], tasks),
+        compute_metrics=mean_macro_f1(tasks),
         optimizers=(_optimiser(model, config), None),
     )
     trainer.remove_callback(PrinterCallback)  # Report says it already
@@ -128,11 +126,11 @@ class _Trainer(Trainer):
 
 
 class _Encoded(torch.utils.data.Dataset[dict[str, Any]]):
-    """Examples as token ids, cut to one window."""
+    """Examples as token ids, cut to one window, with their targets."""
 
-    def __init__(self, examples: Sequence[Example], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(self, examples: Sequence[Example], tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._encodings = tokenizer([example.text for example in examples], truncation=True, max_length=max_tokens)
-        self._labels = [int(example.label) for example in examples]
+        self._labels = [targets(example, tasks) for example in examples]
         self.lengths = [len(ids) for ids in self._encodings["input_ids"]]
 
     def __len__(self) -> int:
@@ -140,11 +138,6 @@ class _Encoded(torch.utils.data.Dataset[dict[str, Any]]):
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {key: values[index] for key, values in self._encodings.items()} | {"labels": self._labels[index]}
-
-
-def _macro_f1(prediction: EvalPrediction) -> dict[str, float]:
-    logits: NDArray[np.float32] = np.asarray(prediction.predictions)
-    return {"macro_f1": float(f1_score(prediction.label_ids, logits.argmax(axis=1), average="macro"))}
 
 
 class Report(TrainerCallback):

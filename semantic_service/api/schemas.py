@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, SkipValidation
 
 from semantic_service.contract.labels import LABEL_NAMES
+from semantic_service.contract.tasks import TaskVerdict
 from semantic_service.contract.verdict import DEFAULT_SCENE
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import Judgement
@@ -48,8 +49,23 @@ class HitAnswer(BaseModel):
     end: int
 
 
+class TaskAnswer(BaseModel):
+    """A further task's answer; its calibrated probabilities add up to 1."""
+
+    label: str
+    confidence: float
+    probabilities: dict[str, float]
+
+    @classmethod
+    def of(cls, verdict: TaskVerdict) -> Self:
+        """Say a task's verdict; probabilities are rounded to 6 digits."""
+        rounded = (round(probability, 6) for probability in verdict.probabilities)
+        probabilities = dict(zip(verdict.task.labels, rounded, strict=True))
+        return cls(label=verdict.label, confidence=round(verdict.confidence, 6), probabilities=probabilities)
+
+
 class ClassifyAnswer(BaseModel):
-    """A verdict."""
+    """A verdict. `tasks` is there if the model has been trained for further tasks, by their names."""
 
     model_config = ConfigDict(protected_namespaces=())
 
@@ -66,6 +82,7 @@ class ClassifyAnswer(BaseModel):
     truncated: bool
     scene: str
     model_version: str
+    tasks: Annotated[dict[str, TaskAnswer], Field(exclude_if=lambda tasks: not tasks)] = {}
 
     @classmethod
     def of(cls, judgement: Judgement, request_id: str, data_id: str | None) -> Self:
@@ -85,6 +102,7 @@ class ClassifyAnswer(BaseModel):
             truncated=judgement.truncated,
             scene=judgement.scene,
             model_version=judgement.model_version,
+            tasks={verdict.task.name: TaskAnswer.of(verdict) for verdict in judgement.tasks},
         )
 
 
@@ -126,6 +144,7 @@ class ModelAnswer(BaseModel):
     model_version: str
     created: str
     labels: list[str]
+    tasks: dict[str, list[str]]
     max_tokens: int
     temperature: float
     precision: str
@@ -145,6 +164,7 @@ class ModelAnswer(BaseModel):
             model_version=manifest.model_version,
             created=manifest.created,
             labels=list(manifest.labels),
+            tasks={task.name: list(task.labels) for task in manifest.tasks},
             max_tokens=manifest.max_tokens,
             temperature=manifest.temperature,
             precision=manifest.precision,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from semantic_service.contract.labels import LABEL_NAMES
+from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import NORMALISER_VERSION
 
 FORMAT_VERSION = 1
@@ -52,10 +53,10 @@ class SelfCheckError(BundleError):
 
 @dataclass(frozen=True, slots=True)
 class SelfCheck:
-    """A text and the probabilities [3] that the model gave it when the bundle was written."""
+    """A text and the probabilities that the model gave it when the bundle was written: [3], then those of each further task."""
 
     text: str
-    probabilities: tuple[float, float, float]
+    probabilities: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,12 @@ class Manifest:
     format_version: int = FORMAT_VERSION
     labels: tuple[str, ...] = LABEL_NAMES
     normaliser_version: int = NORMALISER_VERSION
+    tasks: tuple[Task, ...] = ()  # in the order of the logits, which follow those of `labels`
+
+    @property
+    def outputs(self) -> int:
+        """How many logits the model gives: one for each label, of all tasks."""
+        return len(self.labels) + sum(len(task.labels) for task in self.tasks)
 
     @classmethod
     def from_json(cls, text: str) -> Self:
@@ -89,10 +96,12 @@ class Manifest:
         try:
             values = json.loads(text)
             _refuse_incompatible(values)
-            checks = tuple(SelfCheck(check["text"], _three(check["probabilities"])) for check in values["self_check"])
+            checks = tuple(SelfCheck(check["text"], tuple(map(float, check["probabilities"]))) for check in values["self_check"])
+            values = {"tasks": ()} | values  # left out where there are none
+            tasks = tuple(Task(**task | {"labels": tuple(task["labels"])}) for task in values["tasks"])
             known = {name: values[name] for name in (field.name for field in fields(cls))}
             _refuse_unknown(values, known)
-            manifest = cls(**known | {"self_check": checks, "labels": tuple(values["labels"])})
+            manifest = cls(**known | {"self_check": checks, "labels": tuple(values["labels"]), "tasks": tasks})
             manifest.check()
         except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
             raise IncompleteBundleError(f"{MANIFEST_FILE}: not a complete manifest ({type(error).__name__}: {error})") from error
@@ -117,15 +126,20 @@ class Manifest:
             raise ValueError("self_check must hold at least one text")
         if missing := [name for name in BUNDLE_FILES if name not in self.sha256]:
             raise ValueError(f"sha256 lacks {missing[0]}")
+        self._check_outputs()
+
+    def _check_outputs(self) -> None:
+        if len({task.name for task in self.tasks}) < len(self.tasks):
+            raise ValueError("tasks: two have one name")
+        if wrong := [len(check.probabilities) for check in self.self_check if len(check.probabilities) != self.outputs]:
+            raise ValueError(f"self_check must hold {self.outputs} probabilities of each text, got {wrong[0]}")
 
     def to_json(self) -> str:
         """Write the manifest, readable and in a stable order."""
-        return json.dumps(asdict(self), ensure_ascii=False, indent=2) + "\n"
-
-
-def _three(values: list[float]) -> tuple[float, float, float]:
-    compliant, suspicious, violation = (float(value) for value in values)
-    return compliant, suspicious, violation
+        values = asdict(self)
+        if not self.tasks:
+            del values["tasks"]  # so that services from before there were tasks read it
+        return json.dumps(values, ensure_ascii=False, indent=2) + "\n"
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any]) -> None:

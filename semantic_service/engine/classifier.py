@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Self
 
@@ -12,6 +13,7 @@ from tokenizers import Tokenizer
 
 from semantic_service.contract.bundle import MODEL_FILE, SELF_CHECK_TOLERANCE, TOKENIZER_FILE, Bundle, CorruptBundleError, SelfCheckError
 from semantic_service.contract.labels import Label
+from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise
 
 Logits = NDArray[np.float32]
@@ -23,11 +25,12 @@ _SEVERITY = np.arange(len(Label), dtype=np.float32)
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """A text's calibrated probabilities [3], and how many windows and tokens it took."""
+    """A text's calibrated probabilities [3], how many windows and tokens it took, and each further task's probabilities."""
 
     probabilities: Probabilities
     windows: int
     tokens: int
+    tasks: tuple[Probabilities, ...] = ()
 
 
 class OnnxClassifier:
@@ -36,19 +39,27 @@ class OnnxClassifier:
     The session runs on the caller's thread alone: call it from as many threads as there are cores.
     """
 
-    def __init__(self, model: Path, tokenizer: Path, max_tokens: int, temperature: float = 1.0) -> None:
-        """Open an ONNX graph with `input_ids` (and, if it has them, `attention_mask`, `token_type_ids`) and `logits`."""
+    def __init__(self, model: Path, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()) -> None:
+        """Open an ONNX graph with `input_ids` (and, if it has them, `attention_mask`, `token_type_ids`) and `logits`.
+
+        The logits are the severity's three, then those of each of the `tasks` in turn.
+        """
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
         options.log_severity_level = 3  # errors
         self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         self._inputs = tuple(value.name for value in self._session.get_inputs())
-        _check_shape(self._session)
+        ends = list(accumulate((len(task.labels) for task in tasks), initial=len(Label)))
+        self._parts = tuple(
+            (task, slice(start, end)) for task, (start, end) in zip(tasks, pairwise(ends), strict=True)
+        )  # each task's logits
+        _check_shape(self._session, ends[-1])
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, stride=max_tokens // OVERLAP)
         self.temperature = temperature
+        self.tasks = tuple(tasks)
 
     @classmethod
     def load(cls, bundle: Bundle) -> Self:
@@ -61,7 +72,8 @@ class OnnxClassifier:
         """
         manifest = bundle.manifest
         try:
-            classifier = cls(bundle.file(MODEL_FILE), bundle.file(TOKENIZER_FILE), manifest.max_tokens, manifest.temperature)
+            model, tokenizer = bundle.file(MODEL_FILE), bundle.file(TOKENIZER_FILE)
+            classifier = cls(model, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
         except Exception as error:  # ONNX Runtime and tokenizers raise their own, unrelated classes
             raise CorruptBundleError(f"{bundle.path}: the model or its tokenizer can't be opened ({error})") from error
         classifier.self_check(bundle)
@@ -76,7 +88,8 @@ class OnnxClassifier:
         """
         for number, check in enumerate(bundle.manifest.self_check, start=1):
             recorded = np.array(check.probabilities, dtype=np.float32)
-            off = float(np.abs(self.score(normalise(check.text).text).probabilities - recorded).max())
+            score = self.score(normalise(check.text).text)
+            off = float(np.abs(np.concatenate((score.probabilities, *score.tasks)) - recorded).max())
             if not off <= SELF_CHECK_TOLERANCE:
                 raise SelfCheckError(
                     f"{bundle.file(MODEL_FILE)}: self-check text {number} is off by {off:.4f}, at most {SELF_CHECK_TOLERANCE} is allowed; "
@@ -89,31 +102,33 @@ class OnnxClassifier:
         return [encoding.ids, *(window.ids for window in encoding.overflowing)]
 
     def logits(self, window: Sequence[int]) -> Logits:
-        """Run one window: logits [3]."""
+        """Run one window: logits [3], then those of the further tasks."""
         ids = np.array([window], dtype=np.int64)
         values = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
         answer: Logits = self._session.run(["logits"], {name: values[name] for name in self._inputs})[0][0]
         return answer
 
     def score(self, text: str) -> Score:
-        """Score a normalised text; of several windows the most severe one counts."""
+        """Score a normalised text; of several windows the most severe one counts, for every task."""
         windows = self.windows(text)
-        each = softmax(np.stack([self.logits(window) for window in windows]) / np.float32(self.temperature))
-        return Score(most_severe(each), len(windows), sum(map(len, windows)))
+        logits = np.stack([self.logits(window) for window in windows])
+        each = softmax(logits[:, : len(Label)] / np.float32(self.temperature))
+        worst = most_severe(each)
+        tasks = tuple(softmax(logits[worst, part] / np.float32(task.temperature)) for task, part in self._parts)
+        return Score(each[worst], len(windows), sum(map(len, windows)), tasks)
 
 
-def most_severe(windows: Probabilities) -> Probabilities:
-    """Pick of a text's windows [n, 3] the one that counts: the highest mean label id."""
-    severest: Probabilities = windows[int(np.argmax(windows @ _SEVERITY))]
-    return severest
+def most_severe(windows: Probabilities) -> int:
+    """Find of a text's windows [n, 3] the one that counts: the highest mean label id."""
+    return int(np.argmax(windows @ _SEVERITY))
 
 
-def _check_shape(session: onnxruntime.InferenceSession) -> None:
+def _check_shape(session: onnxruntime.InferenceSession, outputs: int) -> None:
     if unknown := {value.name for value in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}:
         raise ValueError(f"the graph wants {min(unknown)!r}, which is never given")
     widths = {value.name: value.shape[-1] for value in session.get_outputs()}
-    if widths.get("logits") != len(Label):
-        raise ValueError(f"the graph must give logits of {len(Label)} labels, its outputs are {widths}")
+    if widths.get("logits") != outputs:
+        raise ValueError(f"the graph must give logits of {outputs} labels, its outputs are {widths}")
 
 
 def softmax(logits: Logits) -> Probabilities:

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass
 
+from semantic_service.contract.tasks import Task, TaskVerdict
 from semantic_service.contract.text import normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE, Policy, Verdict, decide
 from semantic_service.engine.classifier import OnnxClassifier
@@ -20,7 +21,7 @@ class EmptyTextError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """A verdict with what an answer, a metric or a log line needs beside it."""
+    """A verdict with what an answer, a metric or a log line needs beside it. `tasks` are the model's answers, whoever decided."""
 
     verdict: Verdict
     scene: str
@@ -28,6 +29,7 @@ class Judgement:
     model_version: str
     tokens: int
     inference_s: float
+    tasks: tuple[TaskVerdict, ...] = ()
 
 
 class Moderator:
@@ -39,6 +41,11 @@ class Moderator:
         self.policy = policy
         self.uncertain_max = uncertain_max
         self.model_version = model_version
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """The tasks that the model answers beside the severity."""
+        return self._classifier.tasks
 
     def judge(self, text: str, scene: str = DEFAULT_SCENE) -> Judgement:
         """Judge one text.
@@ -56,4 +63,6 @@ class Moderator:
         compliant, suspicious, violation = map(float, score.probabilities)
         hits = self._lexicon.find(normalised)
         verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self.uncertain_max, hits)
-        return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s)
+        answers = zip(self.tasks, score.tasks, strict=True)
+        tasks = tuple(TaskVerdict(task, tuple(map(float, probabilities))) for task, probabilities in answers)
+        return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s, tasks)

@@ -5,11 +5,12 @@ the backslash (籠), so MySQL's escapes are looked for character by character.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, Literal
 
 from semantic_service.contract.labels import LABEL_NAMES
+from semantic_service.contract.tasks import Task
 from semantic_service.engine.moderator import Judgement
 
 Encoding = Literal["utf-8", "gb18030"]
@@ -109,8 +110,8 @@ class Dialect:
 class Reader:
     """Reads a dump from a seekable stream, from any row's end onwards."""
 
-    def __init__(self, stream: BinaryIO, dialect: Dialect) -> None:
-        """Read the header.
+    def __init__(self, stream: BinaryIO, dialect: Dialect, tasks: Sequence[Task] = ()) -> None:
+        """Read the header. Each of the model's further tasks gets a column of its own in the output, behind the judgement's.
 
         Raises:
             TsvError: there is none, or it lacks the text column.
@@ -118,6 +119,7 @@ class Reader:
         """
         self._stream = stream
         self._dialect = dialect
+        self._task_columns = tuple(f"task_{task.name}" for task in tasks)
         stream.seek(0)
         line = stream.readline(MAX_ROW_BYTES)
         if not line.strip():
@@ -177,11 +179,11 @@ class Reader:
 
     def header_out(self) -> bytes:
         """Write the output's header."""
-        return b"\t".join((self.header, *(name.encode() for name in JUDGEMENT_COLUMNS))) + self.newline
+        return b"\t".join((self.header, *(name.encode() for name in (*JUDGEMENT_COLUMNS, *self._task_columns)))) + self.newline
 
     def row_out(self, row: Row, outcome: Judgement | Exception) -> bytes:
         """Write a judged row, or a row with its error."""
-        values = _error_values(outcome) if isinstance(outcome, Exception) else _values(outcome)
+        values = (*_error_values(outcome), *("" for _ in self._task_columns)) if isinstance(outcome, Exception) else _values(outcome)
         return b"\t".join((*row.fields, *(value.encode() for value in values))) + self.newline
 
 
@@ -196,6 +198,7 @@ def _values(judgement: Judgement) -> tuple[str, ...]:
         verdict.decided_by.value,
         judgement.model_version,
         "",
+        *(answer.label for answer in judgement.tasks),
     )
 
 

@@ -44,6 +44,7 @@ def test_the_model_in_use_is_described(client, tiny_bundle):
         "model_version": "tiny-1",
         "created": manifest.created,
         "labels": list(LABEL_NAMES),
+        "tasks": {},
         "max_tokens": manifest.max_tokens,
         "temperature": manifest.temperature,
         "precision": "fp32",

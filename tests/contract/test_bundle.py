@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from semantic_service.contract import bundle as bundles
 from semantic_service.contract.bundle import BUNDLE_FILES, MANIFEST_FILE, Bundle, BundleError, Manifest, SelfCheck
+from semantic_service.contract.tasks import Task
 from tests.tiny_model import build_bundle, copy_of, manifest, stage
 
 REVERSED = ("violation", "suspicious", "compliant")
@@ -59,7 +60,7 @@ def test_what_is_no_manifest_is_refused_as_incomplete(text):
         Manifest.from_json(text)
 
 
-@pytest.mark.parametrize("key", [field.name for field in fields(Manifest)])
+@pytest.mark.parametrize("key", [field.name for field in fields(Manifest) if field.name != "tasks"])
 def test_a_missing_key_is_named(key):
     values = json.loads(VALID.to_json())
     del values[key]
@@ -100,6 +101,38 @@ def test_another_format_label_order_or_normaliser_is_incompatible(key, value, re
 def test_a_value_out_of_range_is_refused_with_the_reason(key, value, reason):
     with pytest.raises(BundleError, match=rf"manifest\.json.*{reason}"):
         Manifest.from_json(changed(**{key: value}))
+
+
+CATEGORY = Task("category", ("none", "abuse"), 1.5)
+WITH_TASKS = replace(VALID, tasks=(CATEGORY, Task("topic", ("games", "sports"))), self_check=(SelfCheck("今天", (0.1,) * 7),))
+
+
+def test_a_manifest_of_several_tasks_survives_its_json():
+    assert Manifest.from_json(WITH_TASKS.to_json()) == WITH_TASKS
+
+
+def test_a_manifest_without_tasks_is_written_as_before_there_were_any():
+    assert "tasks" not in json.loads(VALID.to_json())
+    assert VALID.tasks == ()
+
+
+@pytest.mark.parametrize(
+    ("tasks", "reason"),
+    [
+        ([{"name": "category", "labels": ["none", "abuse"], "temperature": 0}], "temperature must be above 0, got 0"),
+        ([{"name": "category", "labels": ["none"], "temperature": 1}], "must have 2 to 64 labels"),
+        ([{"name": "category", "labels": ["none", "abuse"], "temperature": 1}] * 2, "two have one name"),
+        ([{"name": "category", "labels": ["none", "abuse"], "temperature": 1}], "self_check must hold 5 probabilities of each text, got 7"),
+        ([{"name": "category", "labels": ["none", "abuse"]}, {"labels": ["a", "b"]}], "name"),
+        ([{"name": "category", "labels": None}], "TypeError"),
+        ([{"name": "category", "labels": ["none", "abuse"], "threshold": 1}], "threshold"),
+        (3, "TypeError"),
+        ([], "self_check must hold 3 probabilities of each text, got 7"),
+    ],
+)
+def test_tasks_that_can_not_be_served_are_refused(tasks, reason):
+    with pytest.raises(bundles.IncompleteBundleError, match=rf"manifest\.json.*{reason}"):
+        Manifest.from_json(json.dumps(json.loads(WITH_TASKS.to_json()) | {"tasks": tasks}))
 
 
 def test_an_unknown_manifest_key_is_refused():

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
-from tests.tiny_model import MAX_TOKENS, VOCABULARY, stage
+from tests.tiny_model import CATEGORY, MAX_TOKENS, VOCABULARY, category_weights, stage, weights, write_model
 from training.config import NgramConfig, TrainConfig
 from training.dataset import Example
 from training.ngrams import Ngrams, add_ngrams, fit_ngrams, fit_weight, graft
@@ -44,6 +44,17 @@ def grafted(tmp_path_factory):
 def test_a_grafted_graph_gives_the_sum_of_both_logits(grafted, window):
     plain, wide, ngrams = grafted
     assert wide.logits(window) == pytest.approx(plain.logits(window) + ngrams.logits(window), abs=PARITY_TOLERANCE)
+
+
+def test_n_grams_leave_the_logits_of_further_tasks_as_they_are(grafted, tmp_path):
+    _, wide, ngrams = grafted
+    folder = stage(tmp_path / "tasks")
+    write_model(folder / MODEL_FILE, np.hstack([weights(), category_weights()]))
+    graft(folder / MODEL_FILE, ngrams)
+    both = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS, tasks=[CATEGORY])
+    window = [2, 4, 5, 1, 3]
+    expected = [*wide.logits(window), *category_weights()[window].mean(axis=0)]
+    assert both.logits(window) == pytest.approx(np.array(expected), abs=1e-4)
 
 
 def test_padding_changes_nothing(grafted):
@@ -101,3 +112,15 @@ def test_a_folder_gets_n_grams_that_know_its_words(tmp_path: Path):
     assert add_ngrams(folder, config, examples, examples) > 0
     after = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS)
     assert after.score("疑中").probabilities[Label.SUSPICIOUS] != before.score("疑中").probabilities[Label.SUSPICIOUS]
+
+
+def test_rows_without_a_severity_teach_the_n_grams_nothing(tmp_path):
+    config = {"data": {"train": ["x.jsonl"]}, "model": {"max_tokens": MAX_TOKENS}, "ngrams": {"buckets": BUCKETS}}
+    config |= {"task_type": "multi_cls", "tasks": {"category": CATEGORY.labels}}
+    rows = [example(word * times, label) for label, word in enumerate(("中中", "疑中", "赌彩")) for times in (1, 2, 3)]
+    lacking = [Example("彩赌", None, "posts.jsonl", 1, {"category": "lottery"})] * 9
+    folders = [stage(tmp_path / name) for name in ("with", "without")]
+    for folder, more in zip(folders, (lacking, []), strict=True):
+        write_model(folder / MODEL_FILE, np.hstack([weights(), category_weights()]))
+        add_ngrams(folder, TrainConfig.model_validate(config), rows + more, rows + more)
+    assert (folders[0] / MODEL_FILE).read_bytes() == (folders[1] / MODEL_FILE).read_bytes()

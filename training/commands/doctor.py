@@ -4,6 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
+from semantic_service.contract.tasks import Task
 from training.commands.options import Commands, add_columns, columns
 
 
@@ -24,19 +25,37 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     )
     doctor.add_argument("--strict", action="store_true", help="exit 1 if there is any problem")
     doctor.add_argument("--json", action="store_true", help="print JSON")
+    doctor.add_argument(
+        "--task",
+        action="append",
+        default=[],
+        type=_task,
+        dest="tasks",
+        metavar="NAME=LABEL,LABEL",
+        help="a further task that rows may have labels of, e.g. category=none,abuse,advert; may be given several times",
+    )
     add_columns(doctor)
     doctor.set_defaults(command=_doctor)
+
+
+def _task(value: str) -> Task:
+    name, _, labels = value.partition("=")
+    try:
+        return Task(name, tuple(labels.split(",")))
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _doctor(options: argparse.Namespace) -> int:
     from training.doctor import examine, to_markdown
 
-    diagnosis = examine(options.files, columns(options))
+    read_by = columns(options, tuple(options.tasks))
+    diagnosis = examine(options.files, read_by)
     suspects = None
     if options.label_errors is not None:
         from training.label_errors import find_label_errors
 
-        suspects = find_label_errors(options.files, columns(options), options.label_errors)
+        suspects = find_label_errors(options.files, read_by, options.label_errors)
     if options.json:
         found = diagnosis.as_dict() | ({} if suspects is None else {"label_errors": suspects.as_dict()})
         print(json.dumps(found, ensure_ascii=False, indent=2))

@@ -35,18 +35,21 @@ def _evaluate(options: argparse.Namespace) -> int:
     from training.artifacts import find_bundle
     from training.dataset import read_benign, read_examples
     from training.evaluate import measure, score
-    from training.tables import LEGEND, summary_table
+    from training.tables import LEGEND, summary_table, task_table
 
+    bundle = Bundle.read(find_bundle(options.bundle))
     read = read_benign if options.benign else read_examples
-    sets = {str(file): read([file], columns(options)) for file in options.files}
+    sets = {str(file): read([file], columns(options, bundle.manifest.tasks)) for file in options.files}
     if empty := [name for name, examples in sets.items() if not examples]:
         raise DataError(f"{empty[0]}: has no row")
-    bundle = Bundle.read(find_bundle(options.bundle))
+    if bare := [name for name, examples in sets.items() if all(example.label is None for example in examples)]:
+        raise DataError(f"{bare[0]}: has no row with a severity, only with labels of further tasks")
     classifier = OnnxClassifier.load(bundle)
     metrics = {name: measure(score(classifier, examples, name), bundle.manifest.temperature) for name, examples in sets.items()}
     if options.json:
         answer = {"model_version": bundle.manifest.model_version, "files": {name: value.as_dict() for name, value in metrics.items()}}
         print(json.dumps(answer, ensure_ascii=False, indent=2))
     else:
-        print(summary_table(metrics), LEGEND, sep="\n\n")
+        tasks = [task_table(metrics)] if any(values.tasks for values in metrics.values()) else []
+        print(summary_table(metrics), LEGEND, *tasks, sep="\n\n")
     return 0

@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from semantic_service.contract.tasks import Task
 from training.dataset import Columns
 
 Commands = argparse._SubParsersAction  # noqa: SLF001 - argparse has no other name for it
@@ -22,9 +23,9 @@ def add_columns(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-column", default="label", metavar="C", help="(default: %(default)s)")
 
 
-def columns(options: argparse.Namespace) -> Columns:
+def columns(options: argparse.Namespace, tasks: tuple[Task, ...] = ()) -> Columns:
     """Read what `add_columns` declared."""
-    return Columns(options.text_column, options.label_column)
+    return Columns(options.text_column, options.label_column, tasks=tasks)
 
 
 def hush_transformers() -> None:
