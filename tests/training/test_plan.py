@@ -18,9 +18,11 @@ from training import cost, plan
 from training.__main__ import main
 from training.config import LoraConfig, TrainConfig
 from training.errors import BaseModelError, ConfigError
-from training.estimate import LARGEST_BATCH, SAFE_SHARE, Needs, parameters_by_part, reckon
-from training.finetune import add_lora, load_base
+from training.estimate import LARGEST_BATCH, SAFE_SHARE, Needs, reckon
 from training.hardware import device_and_dtype, flops_per_second, free_bytes
+from training.methods import add_lora
+from training.parameters import parameters_by_part
+from training.pretrained import load_base
 from training.runs import Run
 
 PROJECT = Path(__file__).parents[2]
