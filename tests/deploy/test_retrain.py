@@ -158,7 +158,7 @@ def test_the_same_command_follows_what_trains_instead_of_starting_a_second(journ
 
 def test_a_machine_that_was_restarted_resumes_from_its_checkpoint(journey):
     assert "the machine was restarted: resuming from the newest checkpoint" in journey.second
-    assert journey.second.count("| encoder |") == 2  # it began twice
+    assert journey.second.count("| encoder ") == 2  # it began twice
     assert journey.second.count("step 2/") == 1
 
 

@@ -2,6 +2,7 @@ import json
 import resource
 import stat
 import threading
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given
@@ -57,22 +58,25 @@ def test_a_file_that_is_moved_away_is_begun_anew(tmp_path):
     assert (read(tmp_path / "taken.jsonl"), read(file.path)) == (ROWS[:1], ROWS[1:])
 
 
-@pytest.fixture
+@contextmanager
 def little_space():
-    """Let no file grow beyond 100 bytes, as a full disk would: what fits of a write is written."""
+    """Let no file grow beyond 100 bytes, as a full disk would: what fits of a write is written. Also pytest's report, if that is a file."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_full_disk_leaves_whole_rows(tmp_path, little_space):
+def test_a_full_disk_leaves_whole_rows(tmp_path):
     file = ReviewFile(tmp_path / "shadow.jsonl")
-    file.append(ROWS[0])
-    for _ in range(2):
-        with pytest.raises(OSError, match="No space left on device"):
-            file.append({"text": "x" * 200})
-    file.append(ROWS[1])
+    with little_space():
+        file.append(ROWS[0])
+        for _ in range(2):
+            with pytest.raises(OSError, match="No space left on device"):
+                file.append({"text": "x" * 200})
+        file.append(ROWS[1])
     assert read(file.path) == ROWS
 
 

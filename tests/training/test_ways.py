@@ -216,7 +216,7 @@ def test_two_processes_make_one_bundle(project, tmp_path):
     done = subprocess.run([*launcher, *arguments], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"{run_dir}/bundle"
-    assert done.stdout.count("| all |") == 1
+    assert done.stdout.count("| all ") == 1
     OnnxClassifier.load(Bundle.read(run_dir / "bundle"))
     rows_trained = int(next(line for line in done.stdout.splitlines() if line.startswith("train ")).split()[1])
     (measured,) = (step for step in Run(run_dir).metrics() if "eval_loss" in step)
