@@ -67,14 +67,15 @@ class Run:
     def _keep_config(self, config: TrainConfig) -> None:
         write_atomically(self.config, yaml.safe_dump(config.model_dump(mode="json"), allow_unicode=True, sort_keys=False))
 
-    def settle(self, choose_batch_size: Callable[[TrainConfig], int]) -> TrainConfig:
-        """Give the config to train with, as the run keeps it; `train.batch_size: auto` becomes a number, once."""
-        config = TrainConfig.model_validate(self.keys())
-        if config.train.batch_size != "auto":
-            return config
-        settled = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": choose_batch_size(config)})})
-        self._keep_config(settled)
-        return settled
+    def settle(self, config: TrainConfig, choose_batch_size: Callable[[TrainConfig], int]) -> TrainConfig:
+        """Give the config with the run's own batch size; where that is still `auto` it becomes a number, once."""
+        batch_size = self.keys()["train"]["batch_size"]
+        settled = batch_size != "auto"
+        number = batch_size if settled else choose_batch_size(config)
+        config = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": number})})
+        if not settled:
+            self._keep_config(config)
+        return config
 
     @property
     def config(self) -> Path:

@@ -212,21 +212,21 @@ def test_auto_is_chosen_once_and_kept(project, tmp_path):
         chosen.append(given)
         return 16
 
-    first = Run.open(config, tmp_path / "run").settle(choose)
+    first = Run.open(config, tmp_path / "run").settle(config, choose)
     assert first.train.batch_size == 16
     assert yaml.safe_load((tmp_path / "run" / "config.yaml").read_text("utf-8"))["train"]["batch_size"] == 16
-    assert Run.open(config, tmp_path / "run").settle(choose) == first
+    assert Run.open(config, tmp_path / "run").settle(config, choose) == first
     assert chosen == [config]
     with pytest.raises(ConfigError, match="another config"):
         Run.open(load(project, "train.batch_size=auto", "train.seed=8"), tmp_path / "run")
-    Run.open(config, tmp_path / "run", anew=True).settle(choose)
+    Run.open(config, tmp_path / "run", anew=True).settle(config, choose)
     assert len(chosen) == 2
 
 
 def test_a_kill_before_auto_is_settled_lets_it_be_chosen_again(project, tmp_path):
     config = load(project, "train.batch_size=auto")
     Run.open(config, tmp_path / "run")
-    assert Run.open(config, tmp_path / "run").settle(lambda _: 4).train.batch_size == 4
+    assert Run.open(config, tmp_path / "run").settle(config, lambda _: 4).train.batch_size == 4
 
 
 def test_the_same_machine_chooses_the_same(project, monkeypatch, capsys):

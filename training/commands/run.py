@@ -60,4 +60,4 @@ def _begin(config: TrainConfig, options: argparse.Namespace) -> "tuple[Run, Trai
     from training.runs import Run
 
     run = Run.open(config, options.run_dir, anew=options.resume == "none")
-    return run, run.settle(choose_batch_size)
+    return run, run.settle(config, choose_batch_size)
