@@ -20,7 +20,8 @@ from semantic_service.contract.bundle import write_atomically
 from semantic_service.contract.labels import Label
 from semantic_service.contract.records import Record
 from training.dataset import Columns, text_and_label
-from training.doctor import Occurrence, parse
+from training.diagnosis import Occurrence
+from training.doctor import parse
 from training.errors import DataError
 from training.rows import scan_rows
 from training.tables import markdown_table

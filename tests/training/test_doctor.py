@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from semantic_service.contract.labels import LABEL_NAMES, Label
 from tests.strategies import any_text
 from training.dataset import Columns, read_examples
-from training.doctor import Diagnosis, Flaw, Lengths, Occurrence, examine, to_markdown
+from training.diagnosis import Diagnosis, Flaw, Lengths, Occurrence, to_markdown
+from training.doctor import examine
 from training.errors import DataError
 from training.tables import markdown_table
 

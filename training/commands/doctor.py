@@ -47,7 +47,8 @@ def _task(value: str) -> Task:
 
 
 def _doctor(options: argparse.Namespace) -> int:
-    from training.doctor import examine, to_markdown
+    from training.diagnosis import to_markdown
+    from training.doctor import examine
 
     read_by = columns(options, tuple(options.tasks))
     diagnosis = examine(options.files, read_by)
