@@ -100,6 +100,7 @@ copy() { # rsync's arguments
 
 persistently() { # A STEP...: again, with growing pauses, as long as it is the connection that fails
     local pause_s=1 since=$SECONDS began status
+    if ((BASH_SUBSHELL)); then trap 'exit 130' HUP INT TERM; fi # it has forgotten main's, and would take the end of ssh for a lost connection
     while true; do
         began=$SECONDS status=0
         "$@" || status=$?
