@@ -36,7 +36,8 @@ class Rented:
     def retraining(self, conf, log):
         """Start it as a terminal would: a process group of its own, which Ctrl-C reaches."""
         with log.open("wb") as said:
-            command = [self.project / "deploy" / "cloud" / "retrain.sh", conf]
+            # what runs in the background, as a CI may, has its children ignore Ctrl-C
+            command = ["env", "--default-signal=INT", self.project / "deploy" / "cloud" / "retrain.sh", conf]
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
         with killed_in_the_end(process):
             yield process
