@@ -6,9 +6,10 @@ PIP_COMPILE=$1
 compile() {
     "$PIP_COMPILE" --quiet --strip-extras --no-emit-index-url --no-emit-trusted-host --no-emit-find-links "$@" pyproject.toml
 }
-compile --extra train --extra signing --extra test --output-file requirements/train.txt
+compile --extra train --extra annotation --extra signing --extra test --output-file requirements/train.txt
 sed -i 's/+cpu//' requirements/train.txt # the CPU wheel's local version is not on every index
 compile --extra dev --constraint requirements/train.txt --output-file requirements/dev.txt
-compile --extra test --generate-hashes --constraint requirements/train.txt --output-file requirements/test.txt
+compile --extra annotation --extra test --generate-hashes --constraint requirements/train.txt --output-file requirements/test.txt
+compile --extra annotation --generate-hashes --constraint requirements/test.txt --output-file requirements/annotation.txt
 compile --generate-hashes --constraint requirements/test.txt --output-file requirements/serve.txt
 compile --extra signing --generate-hashes --constraint requirements/train.txt --output-file requirements/signing.txt # with serve.txt
