@@ -4,14 +4,14 @@ import json
 import math
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
 import torch
+from torch.utils.data import Sampler
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_pt_utils import LengthGroupedSampler
 from typing_extensions import override
 
 from training.errors import ConfigError, InterruptedRunError, LossError
@@ -20,6 +20,7 @@ from training.processes import any_of
 STATE_FILE = "trainer_state.json"  # the Trainer writes it last
 KEPT = 3  # newest checkpoints
 BEST_FILE = "metrics.json"
+POOL = 50  # batches that are filled together from rows of like length
 
 
 def newest_checkpoint(folder: Path) -> Path | None:
@@ -51,11 +52,16 @@ def checkpoint_to_resume(folder: Path, resume: str) -> Path | None:
     return Path(resume)
 
 
-class EpochOrder(LengthGroupedSampler):
-    """Batches of texts of like length, in an order that follows from seed and epoch alone: a resumed run draws what it would have drawn."""
+class EpochOrder(Sampler[int]):
+    """Rows in batches of like length, the batches in random order.
 
-    def __init__(self, lengths: list[int], batch_size: int, seed: int) -> None:
-        super().__init__(batch_size, lengths=lengths, generator=torch.Generator())
+    Seed and epoch alone decide it: a resumed run draws what it would have drawn. Were the batches left in the order of their length,
+    training would swing between long texts and short ones, and between the sources that they come from.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self._lengths = torch.tensor(lengths)
+        self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
 
@@ -63,10 +69,16 @@ class EpochOrder(LengthGroupedSampler):
         """Say which epoch comes next; accelerate does."""
         self._epoch = epoch
 
+    def __len__(self) -> int:
+        return len(self._lengths)
+
     @override
-    def __iter__(self) -> Any:
-        self.generator.manual_seed(self._seed + self._epoch)
-        return super().__iter__()  # type: ignore[no-untyped-call]
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self._seed + self._epoch)
+        pools = torch.randperm(len(self), generator=generator).split(POOL * self._batch_size)
+        batches = [batch for pool in pools for batch in pool[self._lengths[pool].argsort(stable=True)].split(self._batch_size)]
+        order = torch.randperm(len(self) // self._batch_size, generator=generator).tolist()  # a smaller batch stays the last
+        yield from torch.cat([batches[number] for number in (*order, *range(len(order), len(batches)))]).tolist()
 
 
 class BestEpoch(TrainerCallback):

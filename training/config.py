@@ -23,13 +23,14 @@ class ModelConfig(_Section):
     """The encoder or decoder to start from: a Hugging Face name or a local folder.
 
     `method` says what trains beside the head: adapters, adapters on a base in 4 bits (`qlora`), every weight, or the upper
-    `trained_layers` of a base that is `frozen` below them. `adapter` goes on from an earlier run's adapter on the same base (its
-    folder), and keeps that adapter's LoRA settings.
+    `trained_layers` of a base that is `frozen` below them. `dropout` replaces the base's own rates. `adapter` goes on from an earlier
+    run's adapter on the same base (its folder), and keeps that adapter's LoRA settings.
     """
 
     base: str = "hfl/chinese-roberta-wwm-ext"
     adapter: Path | None = None
     max_tokens: Annotated[int, Field(ge=8, le=512)] = 128
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
     method: Literal["lora", "qlora", "full", "frozen"] = "lora"
     trained_layers: Annotated[int, Field(ge=1)] = 2
 
@@ -97,6 +98,7 @@ class TrainSection(_Section):
     An optimiser step takes `batch_size` rows `gradient_accumulation` times on each process. Gradients are clipped to `max_grad_norm` (0:
     never). `gradient_checkpointing` saves memory by computing twice. `mixed_precision: auto` is what the machine computes fast.
     `batch_size: auto` is the largest power of two, up to 64, that should fit into the free memory; a run keeps what it was begun with.
+    `probe_rows` are the training rows that a new head is fitted to before fine-tuning begins (0: it begins with random weights).
     `focal_gamma` above 0 makes the loss focal (Lin et al. 2017 take 2). `patience` ends a run after so many epochs without a better one.
     """
 
@@ -116,6 +118,7 @@ class TrainSection(_Section):
     patience: Annotated[int, Field(ge=1)] | None = None
     seed: int = 7
     max_rows: Annotated[int, Field(ge=50)] | None = None
+    probe_rows: Annotated[int, Field(ge=0)] = 1024
     logging_steps: Annotated[int, Field(ge=1)] = 20
     checkpoint_steps: Annotated[int, Field(ge=1)] = 200  # between checkpoints; the newest 3 are kept
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()

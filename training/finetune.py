@@ -10,11 +10,12 @@ from training.checkpoints import BestEpoch, RefuseNan, StopOnSignal, best_epoch,
 from training.config import TrainConfig
 from training.dataset import Example
 from training.disk import refuse_small_disk
+from training.head_start import start_head
 from training.methods import prepare
 from training.parameters import parameter_table, parameters_by_part
 from training.processes import is_first
 from training.runs import Run
-from training.trainer import Report, build_trainer, training_arguments
+from training.trainer import Report, build_trainer, probe_batches, training_arguments
 
 
 def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Example]], run: Run, resume: str = "auto") -> None:
@@ -46,6 +47,8 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
         tokenizer.save_pretrained(folder)
 
     trainer = build_trainer(config, arguments, model, tokenizer, sets)
+    if checkpoint is None and config.model.adapter is None and config.train.probe_rows:
+        start_head(model, probe_batches(trainer, config.train.probe_rows), trainer.compute_loss_func)
     with StopOnSignal() as stop:
         for callback in (*([Report(run)] if is_first() else []), RefuseNan(), BestEpoch(run.best, save, config.train.patience), stop):
             trainer.add_callback(callback)

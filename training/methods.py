@@ -29,7 +29,10 @@ def prepare(config: TrainConfig, compute: torch.dtype = torch.float32) -> tuple[
     """
     section = config.model
     model, tokenizer = load_base(
-        section.base, _four_bits(compute) if section.method == "qlora" else None, output_names(config.further_tasks)
+        section.base,
+        _four_bits(compute) if section.method == "qlora" else None,
+        output_names(config.further_tasks),
+        section.dropout,
     )
     refuse_too_long(model, section.max_tokens, section.base)
     refuse_unexportable(model, config.export.vocabulary_size)

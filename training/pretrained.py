@@ -8,7 +8,14 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from tokenizers import processors
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, BitsAndBytesConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 from semantic_service.contract.bundle import CONFIG_FILE
 from semantic_service.contract.labels import LABEL_NAMES
@@ -16,9 +23,11 @@ from training.errors import BaseModelError
 
 
 def load_base(
-    base: str, four_bits: BitsAndBytesConfig | None = None, outputs: Sequence[str] = LABEL_NAMES
+    base: str, four_bits: BitsAndBytesConfig | None = None, outputs: Sequence[str] = LABEL_NAMES, dropout: float | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Load an encoder or a decoder with a new head for the named outputs, and its tokenizer; weights are fp32 where not in four bits.
+
+    `dropout` replaces every rate that the base was pretrained with.
 
     Raises:
         BaseModelError: no such local folder, and the hub does not answer or has no such model; or its tokenizer is not a fast one.
@@ -26,7 +35,8 @@ def load_base(
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(base)
-        model, _ = _load(base, outputs, quantization_config=four_bits)
+        rates = {} if dropout is None else dict.fromkeys(_dropout_rates(base), dropout)
+        model, _ = _load(base, outputs, quantization_config=four_bits, **rates)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:  # not there; not a model; another head; cut short
         raise BaseModelError(f"model.base {base!r} can't be loaded, give a local folder or a Hugging Face name ({error})") from error
     if not tokenizer.is_fast:
@@ -64,6 +74,12 @@ def _load(source: str, outputs: Sequence[str], **more: Any) -> tuple[PreTrainedM
     )
     model.config.use_cache = False  # a decoder's, for generating
     return model, set(info["missing_keys"])
+
+
+def _dropout_rates(base: str) -> list[str]:
+    """Name a base's dropout rates, as its config does: hidden_dropout_prob, attention_dropout, ..."""
+    values = AutoConfig.from_pretrained(base).to_dict().items()
+    return [name for name, value in values if "dropout" in name and isinstance(value, float)]
 
 
 def saved_outputs(folder: Path) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from peft import PeftModel
+from torch.utils.data import DataLoader, Subset
 from transformers import (
     DataCollatorWithPadding,
     PreTrainedModel,
@@ -105,6 +106,17 @@ def build_trainer(
     )
     trainer.remove_callback(PrinterCallback)  # Report says it already
     return trainer
+
+
+def probe_batches(trainer: Trainer, rows: int) -> list[dict[str, torch.Tensor]]:
+    """Give training rows, the same at each call, in batches of like length."""
+    dataset = trainer.train_dataset
+    assert isinstance(dataset, _Encoded)
+    drawn = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(trainer.args.seed))[:rows].tolist()
+    by_length = sorted(drawn, key=lambda row: dataset.lengths[row])
+    return list(
+        DataLoader(Subset(dataset, by_length), batch_size=trainer.args.per_device_eval_batch_size, collate_fn=trainer.data_collator)
+    )
 
 
 def _optimiser(model: torch.nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
