@@ -90,9 +90,15 @@ def _held_out(newest: Point, alike: Iterable[Point]) -> str | None:
 
 
 def _slope(measured: Iterable[tuple[int, float, float]]) -> tuple[float, float]:
-    """Give the weighted least-squares slope of macro-F1 over log2(texts), and its standard error."""
+    """Give the weighted least-squares slope of macro-F1 over log2(texts), and its standard error.
+
+    Where the points scatter more than their own errors explain, as other seeds make them, the error grows by as much (Birge 1932).
+    """
     points = [(math.log2(texts), f1, error**-2) for texts, f1, error in measured]
     total = sum(weight for _, _, weight in points)
     centre = sum(weight * x for x, _, weight in points) / total
     spread = sum(weight * (x - centre) ** 2 for x, _, weight in points)
-    return sum(weight * (x - centre) * f1 for x, f1, weight in points) / spread, spread**-0.5
+    mean = sum(weight * f1 for _, f1, weight in points) / total
+    slope = sum(weight * (x - centre) * f1 for x, f1, weight in points) / spread
+    scatter = sum(weight * (f1 - mean - slope * (x - centre)) ** 2 for x, f1, weight in points) / (len(points) - 2)
+    return slope, math.sqrt(max(1, scatter) / spread)
