@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
+from xml.etree.ElementTree import Element, ParseError
 
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from label_studio_sdk.label_interface.interface import LabelInterface
 from pydantic import BaseModel
 
 from annotation.errors import AnnotationError, RetrainingError, ServiceError
@@ -71,26 +73,26 @@ def find_target(label_config: str) -> Target:
 
     """
     try:
-        interface = LabelInterface(label_config)
-        keys = {tag.name: str(tag.value_name) for tag in interface.objects}
-        controls = [
-            (control.name, control.to_name[0], _names(control.labels)) for control in interface.controls if control.tag == "Choices"
-        ]
-    except Exception as error:  # the parser raises what it likes
+        interface = fromstring(label_config)
+    except (ParseError, DefusedXmlException) as error:
         raise InterfaceError(f"the labelling interface can't be read ({type(error).__name__})") from error
-    for name, shown, names in controls:
+    keys = {tag.get("name"): tag.get("value", "").removeprefix("$") for tag in interface.iter()}
+    for control in interface.iter("Choices"):
+        names, shown = _names(control), control.get("toName", "")
         if len(names) == len(Label):
-            return Target(name, shown, keys[shown], names)
+            return Target(control.get("name", ""), shown, keys.get(shown, ""), names)
     raise InterfaceError(
         f"the labelling interface has no Choices with {', '.join(label.english for label in Label)}: see `annotation init`"
     )
 
 
-def _names(choices: Sequence[str]) -> dict[Label, str]:
+def _names(control: Element) -> dict[Label, str]:
+    """Find our labels among the choices; Label Studio stores a choice's alias, if it has one, else its value."""
     names = {}
-    for choice in choices:
+    for choice in control.iter("Choice"):
+        stored = choice.get("alias") or choice.get("value", "")
         try:
-            names[Label.parse(choice)] = choice
+            names[Label.parse(stored)] = stored
         except UnknownLabelError:
             continue  # can't tell, for one
     return names

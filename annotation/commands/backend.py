@@ -58,7 +58,7 @@ def _backend(options: argparse.Namespace) -> int:
         create_app(Guesser(options.service, _secret(options.key_file)), password, train),
         host=options.host,
         port=options.port,
-        log_level="warning",
+        access_log=False,
     )
     return 0
 

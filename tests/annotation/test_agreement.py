@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from annotation.agreement import cohen, fleiss, measure
+from annotation.agreement import _fleiss, cohen, fleiss, measure
 from annotation.rates import rate
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
@@ -62,8 +62,6 @@ TEXTBOOK = """0 0 0 0 14
 
 def test_fleiss_kappa_of_the_textbook_table():
     counts = np.array([line.split() for line in TEXTBOOK.splitlines()], dtype=int)
-    from annotation.agreement import _fleiss
-
     assert _fleiss(counts, np.ones((1, 10), dtype=int))[0] == pytest.approx(0.210, abs=5e-4)
 
 

@@ -6,8 +6,6 @@ from http.client import HTTPConnection
 import pytest
 from starlette.testclient import TestClient
 
-pytest.importorskip("label_studio_sdk", reason="needs the annotation extra: pip install -r requirements/annotation.txt")
-
 from annotation.__main__ import main
 from annotation.backend import InterfaceError, create_app, find_target
 from annotation.errors import ServiceError
@@ -132,7 +130,7 @@ def test_texts_are_sent_in_batches_that_the_service_takes():
     batches = list(_batches(texts))
     assert [text for batch in batches for text in batch] == texts
     assert all(len(batch) <= MAX_ITEMS and sum(map(len, batch)) <= MAX_CHARS for batch in batches)
-    assert len(batches) == 4
+    assert len(batches) == 3
 
 
 def test_a_service_that_is_not_there_is_named():
@@ -169,6 +167,7 @@ def ask(port, method, path, body=None):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)  # the machine may be busy, and two servers start
 def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_is_gone(tiny_bundle, tmp_path):
     (tmp_path / "password").write_text(PASSWORD, "utf-8")
     (tmp_path / "key").write_text("forum", "utf-8")
@@ -179,7 +178,7 @@ def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_i
         files = ["--password-file", tmp_path / "password", "--key-file", tmp_path / "key"]
         arguments = ["backend", "--port", port, "--service", f"http://{LOOPBACK}:{service.port}", *files]
         with killed_in_the_end(start(tiny_bundle.path, log, module="annotation", arguments=arguments)) as process:
-            until(lambda: process.poll() is not None or ask(port, "GET", "/health"))
+            until(lambda: process.poll() is not None or ask(port, "GET", "/health"), 3 * PATIENCE_S)
             assert process.poll() is None, log.read_text("utf-8")
             assert ask(port, "POST", "/setup", {"project": "1.2"}) == (200, {"model_version": "tiny-1"})
             status, answer = ask(port, "POST", "/predict", {"tasks": task * 300, "label_config": INTERFACE})

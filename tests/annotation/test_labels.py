@@ -1,8 +1,8 @@
-import os
 import signal
 import subprocess
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +13,7 @@ from annotation.labels import append, count_labels, newest, read_records
 from semantic_service.contract.records import Record
 from tests.annotation.answers import BAD, GOOD, ODD, at
 
+PROJECT = Path(__file__).parents[2]
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 
 
@@ -98,7 +99,7 @@ append(Path(sys.argv[1]), [Record("一", Label.VIOLATION, "annotation/uncertain"
 
 
 def test_a_kill_while_a_batch_is_written_leaves_nothing_half_and_the_next_try_cleans_up(tmp_path):
-    done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False, env=os.environ | {"PYTHONPATH": "."})
+    done = subprocess.run([sys.executable, "-c", _KILLED, str(tmp_path)], check=False, cwd=PROJECT)
     assert done.returncode == -signal.SIGKILL
     assert not list(tmp_path.glob("*.jsonl"))
     assert append(tmp_path, [record("一", BAD)], NOW).added == 1
