@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel
 
-from annotation.errors import AnnotationError, RetrainingError, ServiceError
+from annotation.errors import InterfaceError, RetrainingError, ServiceError
 from annotation.guess import Guess, Guesser
 from annotation.labels import count_labels
 from annotation.retrain import Retrainer
@@ -57,10 +57,6 @@ class Target:
         return {"result": [choice], "score": round(guess.confidence, 6), "model_version": guess.model_version}
 
 
-class InterfaceError(AnnotationError):
-    """A labelling interface without a place for our labels."""
-
-
 _STATUS = {ServiceError: 503, InterfaceError: 422, RetrainingError: 500}
 
 
@@ -90,7 +86,7 @@ def _names(control: Element) -> dict[Label, str]:
     """Find our labels among the choices; Label Studio stores a choice's alias, if it has one, else its value."""
     names = {}
     for choice in control.iter("Choice"):
-        stored = choice.get("alias") or choice.get("value", "")
+        stored = str(choice.get("alias", choice.get("value", "")))
         try:
             names[Label.parse(stored)] = stored
         except UnknownLabelError:

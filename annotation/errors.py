@@ -17,3 +17,11 @@ class RetrainingError(AnnotationError):
 
 class ServiceError(AnnotationError):
     """The moderation service does not answer, or refuses to."""
+
+
+class InterfaceError(AnnotationError):
+    """A labelling interface that can't be read, or has no place for our labels."""
+
+
+class BackendError(AnnotationError):
+    """An ML backend that must not start as asked: strangers could use it, or a secret can't be read."""

@@ -5,7 +5,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotation.errors import AnnotationError
+from annotation.errors import BackendError
 from annotation.labels import FOLDER
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def _backend(options: argparse.Namespace) -> int:
 
     password = _secret(options.password_file)
     if password is None and not _is_loopback(options.host):
-        raise AnnotationError(f"--host {options.host} lets other machines in: give --password-file FILE too")
+        raise BackendError(f"--host {options.host} lets other machines in: give --password-file FILE too")
     if password is None and options.train:
-        raise AnnotationError("--train lets whoever reaches the port start trainings: give --password-file FILE too")
+        raise BackendError("--train lets whoever reaches the port start trainings: give --password-file FILE too")
     train: Callable[[], bool] | None = None
     if options.train:
         retrainer = Retrainer(options.train)
@@ -76,7 +76,7 @@ def _secret(path: Path | None) -> str | None:
     try:
         secret = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise AnnotationError(f"{path}: can't be read ({error})") from error
+        raise BackendError(f"{path}: can't be read ({error})") from error
     if not secret:
-        raise AnnotationError(f"{path}: is empty, and should hold a secret: openssl rand -hex 32 > {path}")
+        raise BackendError(f"{path}: is empty, and should hold a secret: openssl rand -hex 32 > {path}")
     return secret

@@ -7,8 +7,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from annotation.__main__ import main
-from annotation.backend import InterfaceError, create_app, find_target
-from annotation.errors import ServiceError
+from annotation.backend import create_app, find_target
+from annotation.errors import InterfaceError, ServiceError
 from annotation.guess import MAX_CHARS, MAX_ITEMS, Guess, Guesser, _batches
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
