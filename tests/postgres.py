@@ -1,6 +1,5 @@
 """A real PostgreSQL of the tests' own, to be stopped and started again."""
 
-import os
 import warnings
 from contextlib import contextmanager
 from pathlib import Path

@@ -51,7 +51,7 @@ class Store:
         self._engine.dispose()
 
     def add(self, reviews: Sequence[Review]) -> int:
-        """Keep reviews, one for each text id and model version; give how many were new. A known post that is an audit post now becomes one."""
+        """Keep reviews, one for each text id and model version; give how many were new. A known post that is now drawn is an audit post."""
         # In one order: two processes that insert the same posts then wait for each other one way only.
         new = sorted(map(rows.row_of_review, reviews), key=lambda row: (row["text_id"], row["model_version"]))
         audit = [{"its_text": row["text_id"], "its_version": row["model_version"]} for row in new if row["is_audit"]]
@@ -62,6 +62,13 @@ class Store:
             if audit:
                 connection.execute(_IS_NOW_AUDIT, audit)
         return added
+
+    def keep(self, entries: Sequence[Review | Feedback]) -> int:
+        """Keep reviews and feedback; give how many of them are not reviews that were known."""
+        said = [entry for entry in entries if isinstance(entry, Feedback)]
+        for feedback in said:
+            self.add_feedback(feedback)
+        return len(said) + self.add([entry for entry in entries if isinstance(entry, Review)])
 
     def reviews(self, *, since: str | None = None, model_version: str | None = None) -> Iterator[Review]:
         """Read reviews, the newest first, a page at a time; `since` is ISO 8601 in UTC and included."""
