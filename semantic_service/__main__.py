@@ -10,15 +10,18 @@ from fastapi import FastAPI
 
 from semantic_service.api.app import create_app
 from semantic_service.api.middleware import JsonFormatter
+from semantic_service.api.reviewing import Archive
 from semantic_service.api.security import Keys, KeysError, is_loopback
 from semantic_service.contract.bundle import BundleError
+from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.verdict import PolicyError
 from semantic_service.engine.live import Live
-from semantic_service.engine.review_file import ReviewFile
 from semantic_service.engine.shadow import Challenger
 from semantic_service.engine.signature import read_bundle
 from semantic_service.engine.workers import Workers
 from semantic_service.settings import Settings, SettingsError
+from semantic_service.store.database import parse_url
+from semantic_service.store.errors import StoreError
 
 log = logging.getLogger("semantic_service")
 
@@ -39,7 +42,7 @@ def main() -> int:
     try:
         settings = Settings.from_environment()
         app = build()
-    except (SettingsError, KeysError, BundleError, PolicyError) as error:
+    except (SettingsError, KeysError, BundleError, PolicyError, StoreError) as error:
         print(f"can't start: {error}", file=sys.stderr)
         return 2
     host, has_keys = settings.host, bool(app.state.keys.by_digest)
@@ -66,18 +69,22 @@ def build() -> FastAPI:
     """Build the app of one process from the environment.
 
     Raises:
-        SettingsError, KeysError, BundleError, PolicyError: what the environment names can't be used.
+        SettingsError, KeysError, BundleError, PolicyError, StoreError: what the environment names can't be used.
 
     """
     settings = Settings.from_environment()
     _log_as_json(settings.log_level)
+    archive = None
+    if settings.database_url:
+        parse_url(settings.database_url)  # a database that is away stops nothing, one that can't be is a mistake
+        archive = Archive(settings.database_url, settings.spill_file, settings.audit_share)
     source = settings.source()
     live = Live(source, settings.policy, settings.uncertain_max)
     challenger = None
     if settings.shadow_model is not None:
         bundle = read_bundle(settings.shadow_model, source.signed_by)
-        challenger = Challenger.load(bundle, settings.shadow_share, ReviewFile(settings.shadow_file))
-    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys), challenger)
+        challenger = Challenger.load(bundle, settings.shadow_share, JsonLines(settings.shadow_file))
+    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys), challenger, archive)
 
 
 def _log_as_json(level: str) -> None:

@@ -34,6 +34,10 @@ class Settings(BaseSettings):
     shadow_model: Path | None = None  # a challenger's bundle: it judges a share of the posts beside the model, and is never answered by
     shadow_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     shadow_file: Path = Path("var/shadow.jsonl")  # gets the disagreements, with the texts
+    database_url: str = "sqlite:///var/moderation.db"  # of the review store; empty: none
+    spill_file: Path = Path("var/spill.jsonl")  # gets what is to be stored while the database is away
+    audit_share: Annotated[float, Field(ge=0, le=1)] = 0.01  # of all posts is stored, whatever the verdict
+    retention_days: Annotated[int, Field(ge=1)] = 180  # what `python -m semantic_service.store delete` leaves
     uncertain_max: Annotated[float, Field(ge=0, le=1)] = 0.6
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes
     threads: Annotated[int, Field(ge=0, le=1024)] = 0  # a process; 0: one a core

@@ -50,7 +50,8 @@ class Server:
 
 
 def start(model, log, *, module="semantic_service", arguments=(), **settings):
-    variables = {f"MODERATION_{name.upper()}": str(value) for name, value in (settings | {"model": model}).items()}
+    kept = {"database_url": f"sqlite:///{log.parent}/moderation.db", "spill_file": log.parent / "spill.jsonl"}
+    variables = {f"MODERATION_{name.upper()}": str(value) for name, value in (kept | settings | {"model": model}).items()}
     with log.open("wb") as stderr:
         return subprocess.Popen(
             [sys.executable, "-m", module, *map(str, arguments)],

@@ -36,6 +36,7 @@ def test_with_nothing_set_the_embedded_model_is_served_on_loopback(given):
 def test_every_setting_is_read(given):
     values = {"HOST": "0.0.0.0", "PORT": "9000", "MODEL": "models/1", "MODELS": "models", "POLICY": "policy.toml", "UNCERTAIN_MAX": "0.7"}
     values |= {"SIGNED_BY": "key.pem", "SHADOW_MODEL": "models/2", "SHADOW_SHARE": "0.5", "SHADOW_FILE": "seen.jsonl"}
+    values |= {"DATABASE_URL": "", "SPILL_FILE": "spilt.jsonl", "AUDIT_SHARE": "0.02", "RETENTION_DAYS": "30"}
     settings = given(**values, WORKERS="2", THREADS="3", QUEUE="5", LOG_LEVEL="debug")
     assert settings == Settings.model_construct(
         host="0.0.0.0",
@@ -47,6 +48,10 @@ def test_every_setting_is_read(given):
         shadow_model=Path("models/2"),
         shadow_share=0.5,
         shadow_file=Path("seen.jsonl"),
+        database_url="",
+        spill_file=Path("spilt.jsonl"),
+        audit_share=0.02,
+        retention_days=30,
         uncertain_max=0.7,
         workers=2,
         threads=3,
@@ -85,6 +90,8 @@ def test_a_variable_nothing_is_near_to_is_refused_too(given):
         ("UNCERTAIN_MAX", "nan", ""),
         ("SHADOW_SHARE", "10", "1"),
         ("SHADOW_SHARE", "nan", ""),
+        ("AUDIT_SHARE", "1.5", "1"),
+        ("RETENTION_DAYS", "0", "1"),
         ("THREADS", "-1", "0"),
         ("THREADS", "1025", "1024"),
         ("QUEUE", "0", "1"),

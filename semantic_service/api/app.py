@@ -9,6 +9,7 @@ from fastapi_offline import FastAPIOffline
 
 from semantic_service.api import errors
 from semantic_service.api.middleware import RequestMiddleware
+from semantic_service.api.reviewing import Archive
 from semantic_service.api.routes import router
 from semantic_service.api.security import Keys
 from semantic_service.api.service import Service
@@ -24,12 +25,15 @@ Every answer carries `X-Request-ID`; every error is `{"error": {"code", "message
 NO_KEYS = Keys()
 
 
-def create_app(live: Live, workers: Workers, keys: Keys = NO_KEYS, challenger: Challenger | None = None) -> FastAPI:
+def create_app(
+    live: Live, workers: Workers, keys: Keys = NO_KEYS, challenger: Challenger | None = None, archive: Archive | None = None
+) -> FastAPI:
     """Build the app on a loaded model; when the app stops, what waits is finished and the workers are closed."""
-    service = Service(live, workers, challenger)
+    service = Service(live, workers, challenger, archive)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        service.start()
         watch = asyncio.create_task(service.watch())
         yield
         watch.cancel()

@@ -10,10 +10,12 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from semantic_service.api.reviewing import UnknownRequestError
 from semantic_service.api.schemas import ErrorDetail
 from semantic_service.contract.bundle import SelfCheckError
 from semantic_service.engine.moderator import EmptyTextError
 from semantic_service.engine.workers import QueueFullError
+from semantic_service.store.errors import StoreError
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,8 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(EmptyTextError, _on_empty_text)
     app.add_exception_handler(QueueFullError, _on_full_queue)
     app.add_exception_handler(SelfCheckError, _on_failed_self_check)
+    app.add_exception_handler(UnknownRequestError, _on_unknown_request)
+    app.add_exception_handler(StoreError, _on_no_store)
 
 
 def answer(status: int, detail: ErrorDetail) -> JSONResponse:
@@ -87,6 +91,17 @@ def _on_full_queue(request: Request, error: Exception) -> JSONResponse:
 def _on_failed_self_check(request: Request, error: Exception) -> JSONResponse:
     log.error("self-check failed: %s", error)  # it names paths, which are no caller's business
     return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, "not_ready", "the model does not answer its self-check; the log says how")
+
+
+def _on_unknown_request(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request, HTTPStatus.NOT_FOUND, "not_found", str(error))
+
+
+def _on_no_store(request: Request, error: Exception) -> JSONResponse:
+    log.error("feedback refused: %s", error)  # it names the database, which is no caller's business
+    return _answer(
+        request, HTTPStatus.SERVICE_UNAVAILABLE, "no_store", "the review store can't be reached: with its text, feedback can wait"
+    )
 
 
 def _answer(request: Request, status: int, code: str, message: str) -> JSONResponse:

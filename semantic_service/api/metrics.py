@@ -6,6 +6,8 @@ from semantic_service.engine.live import Reload
 from semantic_service.engine.moderator import Judgement
 from semantic_service.engine.shadow import Comparison
 from semantic_service.engine.workers import Done
+from semantic_service.store.keeper import Result
+from semantic_service.store.spill import Spill
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 4096, 16384)
@@ -35,6 +37,18 @@ class Metrics:
         self.model_info.labels(model_version).set(1)
         self.shadow = Counter("moderation_shadow", "Texts that the challenger was to judge too", ("result",), registry=registry)
         self.shadow_info = Gauge("moderation_shadow_info", "The challenger in the shadow", ("version",), registry=registry)
+        self.store = Counter("moderation_review_store", "Reviews and feedback that were to be kept", ("result",), registry=registry)
+        self.spill = Gauge("moderation_review_spill_bytes", "What waits for the database to be back", registry=registry)
+
+    def reviewed_by(self, spill: Spill) -> None:
+        """Watch what waits, and begin to count at 0."""
+        self.spill.set_function(lambda: spill.size_bytes)
+        for result in Result:
+            self.store.labels(result.value)
+
+    def kept(self, result: Result, entries: int) -> None:
+        """Count what became of reviews or feedback."""
+        self.store.labels(result.value).inc(entries)
 
     def shadowed_by(self, challenger_version: str) -> None:
         """Name the challenger, and begin to count at 0."""

@@ -16,6 +16,8 @@ from semantic_service.api.schemas import (
     ClassifyAnswer,
     ClassifyRequest,
     ErrorAnswer,
+    FeedbackAnswer,
+    FeedbackRequest,
     Health,
     ItemError,
     ModelAnswer,
@@ -23,6 +25,7 @@ from semantic_service.api.schemas import (
 from semantic_service.api.security import Scope, require
 from semantic_service.api.service import Service
 from semantic_service.engine.moderator import EmptyTextError
+from semantic_service.store.errors import StoreError
 
 _PAGE = (Path(__file__).parent / "index.html").read_text(encoding="utf-8")
 _PAGE_POLICY = (
@@ -30,8 +33,10 @@ _PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 401, 403, 413, 422, 503)}
+_FEEDBACK_ERRORS = _ERRORS | {404: {"model": ErrorAnswer}}
 _KEY_ERRORS: dict[int | str, dict[str, object]] = {status: _ERRORS[status] for status in (401, 403)}
 _MAY_CLASSIFY = [Depends(require(Scope.CLASSIFY))]
+_MAY_REVIEW = [Depends(require(Scope.REVIEW))]
 _MAY_ADMINISTER = [Depends(require(Scope.ADMIN))]
 
 router = APIRouter()
@@ -89,6 +94,14 @@ def _parse_item(item: object, request_id: str) -> ClassifyRequest | ItemError:
         data_id = item.get("data_id") if isinstance(item, dict) else None
         is_usable = isinstance(data_id, str) and data_id.isprintable()
         return ItemError(data_id=data_id if is_usable else None, error=describe(error.errors(), request_id))
+
+
+@router.post("/feedback", responses=_FEEDBACK_ERRORS, dependencies=_MAY_REVIEW)
+async def feedback(said: FeedbackRequest, service: Serving) -> FeedbackAnswer:
+    """Keep a moderator's correction, or an author's appeal; once this is answered, it is on the disk."""
+    if service.reviewing is None:
+        raise StoreError("MODERATION_DATABASE_URL is empty")
+    return await asyncio.to_thread(service.reviewing.take, said)
 
 
 @router.get("/live")

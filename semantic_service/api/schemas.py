@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation
+from pydantic import BaseModel, ConfigDict, Field, SkipValidation, model_validator
 
 from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.tasks import TaskVerdict
@@ -30,6 +30,38 @@ class BatchRequest(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     items: Annotated[list[SkipValidation[ClassifyRequest]], Field(min_length=1, max_length=MAX_ITEMS)]
+
+
+class FeedbackRequest(BaseModel):
+    """What a moderator, or a post's author, says of a verdict: of an earlier request, by its id, or of a text."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        strict=True,
+        json_schema_extra={"examples": [{"text": "这盘棋下得真狠", "kind": "correction", "label": "compliant", "note": "说的是棋"}]},
+    )
+
+    request_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    text: Annotated[str, Field(min_length=1, max_length=MAX_TEXT_CHARS)] | None = None
+    kind: Literal["correction", "appeal"]
+    label: Literal["compliant", "suspicious", "violation"] | None = None
+    note: Annotated[str, Field(max_length=2000)] = ""
+    by: Annotated[str, Field(max_length=256)] | None = None
+
+    @model_validator(mode="after")
+    def _say_of_what(self) -> Self:
+        if self.request_id is None and self.text is None:
+            raise ValueError("send the request_id of the verdict, the text, or both")
+        if self.kind == "correction" and self.label is None:
+            raise ValueError("a correction needs the label that is right")
+        return self
+
+
+class FeedbackAnswer(BaseModel):
+    """The feedback is on the disk: in the store, or spilled, to be moved there once the database is back."""
+
+    text_id: str
+    result: Literal["stored", "spilled"]
 
 
 class Probabilities(BaseModel):

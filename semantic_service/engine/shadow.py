@@ -10,12 +10,12 @@ from functools import partial
 from typing import Self
 
 from semantic_service.contract.bundle import Bundle
+from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.text import text_id
 from semantic_service.contract.verdict import Decider, Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Judgement, Moderator
-from semantic_service.engine.review_file import ReviewFile
 from semantic_service.engine.workers import QueueFullError, Workers
 
 MAX_WAITING = 256  # sampled texts; what comes on top is dropped
@@ -39,10 +39,10 @@ class Challenger:
 
     moderator: Moderator
     share: float
-    file: ReviewFile
+    file: JsonLines
 
     @classmethod
-    def load(cls, bundle: Bundle, share: float, file: ReviewFile) -> Self:
+    def load(cls, bundle: Bundle, share: float, file: JsonLines) -> Self:
         """Load a bundle as the challenger.
 
         Raises:
@@ -126,7 +126,7 @@ class Shadow:
             "champion": _opinion(answered.judgement),
             "challenger": _opinion(judgement),
         }
-        self._challenger.file.append(row)
+        self._challenger.file.append([row])
         return Comparison.DISAGREE
 
     def _say(self, error: Exception) -> None:

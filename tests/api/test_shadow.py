@@ -1,6 +1,6 @@
 import pytest
 
-from semantic_service.engine.review_file import ReviewFile
+from semantic_service.contract.json_lines import JsonLines
 from semantic_service.engine.shadow import Challenger
 from tests.api.test_metrics import samples
 from tests.deadline import until
@@ -16,7 +16,7 @@ def challenging(tmp_path_factory):
 
 @pytest.fixture
 def shadowed(serve, challenging, tmp_path):
-    return serve(challenger=Challenger.load(challenging, 1.0, ReviewFile(tmp_path / "shadow.jsonl")))
+    return serve(challenger=Challenger.load(challenging, 1.0, JsonLines(tmp_path / "shadow.jsonl")))
 
 
 def counts(client):
@@ -43,7 +43,7 @@ def test_without_a_challenger_nothing_is_counted(client):
 
 
 def test_a_failing_file_fails_no_request(serve, challenging, tmp_path):
-    client = serve(challenger=Challenger.load(challenging, 1.0, ReviewFile(tmp_path)))
+    client = serve(challenger=Challenger.load(challenging, 1.0, JsonLines(tmp_path)))
     assert client.post("/classify", json={"text": POSTS["b"]}).json()["label"] == "suspicious"
     until(lambda: counts(client)["error"] == 1)
     assert client.post("/classify", json={"text": POSTS["b"]}).status_code == 200

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.verdict import Policy
 from semantic_service.engine.moderator import Moderator
-from semantic_service.engine.review_file import ReviewFile
 from semantic_service.engine.shadow import MAX_WAITING, Answered, Challenger, Comparison, Shadow
 from semantic_service.engine.workers import LOWEST_PRIORITY, Workers
 from tests.deadline import PATIENCE_S, until
@@ -22,7 +22,7 @@ AGREED, DISPUTED = "今天天气真好", "有点可疑的消息"
 def opinion(tmp_path_factory):
     """A challenger that takes what is doubtful for compliant."""
     bundle = build_challenger(tmp_path_factory.mktemp("challenger") / "tiny-2")
-    return Challenger.load(bundle, share=1.0, file=ReviewFile(bundle.path / "nowhere"))
+    return Challenger.load(bundle, share=1.0, file=JsonLines(bundle.path / "nowhere"))
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Counted:
     shadow: Shadow
     outcomes: list
     live: Workers
-    file: ReviewFile
+    file: JsonLines
 
     def offer(self, judgement, text, **more):
         self.shadow.offer(Answered(text, **({"request_id": "r1", "data_id": None} | more), judgement=judgement))
@@ -47,7 +47,7 @@ def start(opinion, tmp_path):
     started = []
 
     def with_(**changes):
-        outcomes, live, file = [], Workers(threads=1, bound=8), ReviewFile(tmp_path / "shadow.jsonl")
+        outcomes, live, file = [], Workers(threads=1, bound=8), JsonLines(tmp_path / "shadow.jsonl")
         challenger = replace(opinion, **({"file": file} | changes))
         started.append(Counted(Shadow(challenger, live, outcomes.append), outcomes, live, challenger.file))
         return started[-1]
@@ -169,7 +169,7 @@ def test_closing_drops_what_waits(start, moderator):
 
 
 def test_a_file_that_can_not_be_written_is_counted_and_said_once(start, moderator, tmp_path, caplog):
-    counted = start(file=ReviewFile(tmp_path))
+    counted = start(file=JsonLines(tmp_path))
     for text in (DISPUTED, AGREED, DISPUTED):
         counted.offer(moderator.judge(text), text)
     counted.come(Comparison.ERROR, Comparison.AGREE, Comparison.ERROR)
@@ -179,7 +179,7 @@ def test_a_file_that_can_not_be_written_is_counted_and_said_once(start, moderato
 
 
 def test_a_failure_that_comes_back_is_said_again(start, moderator, tmp_path, caplog):
-    counted = start(file=ReviewFile(tmp_path / "shadow.jsonl"))
+    counted = start(file=JsonLines(tmp_path / "shadow.jsonl"))
     for number in range(1, 4):
         if number == 2:
             (tmp_path / "shadow.jsonl").rmdir()

@@ -238,3 +238,17 @@ def test_where_the_signing_key_lies_is_told_to_nobody(least):
 def test_a_config_never_changes(least):
     with pytest.raises(ValueError, match="frozen"):
         TrainConfig.load(least).train.epochs = 9
+
+
+def test_a_pattern_stands_for_the_files_that_match_now(tmp_path):
+    pattern = str(tmp_path / "20*.jsonl")
+    values = {"data": {"train": ["posts.jsonl", pattern]}}
+    assert TrainConfig.model_validate(values).data.train == (Path("posts.jsonl"),)
+    batches = [tmp_path / f"2026-11-2{day}-1.jsonl" for day in (5, 6)]
+    for batch in reversed(batches):
+        batch.touch()
+    assert TrainConfig.model_validate(values).data.train == (Path("posts.jsonl"), *batches)
+    for batch in batches:
+        batch.unlink()
+    with pytest.raises(ConfigError, match="at least 1 item"):
+        TrainConfig.load(FOLDER / "base.yaml", [f"data.train=[{pattern}]"])

@@ -208,6 +208,24 @@ def test_conflicting_labels_are_settled_by_the_majority_and_ties_by_severity(som
         assert kept.label == max(label for label in counts if counts[label] == max(counts.values()))
 
 
+def labelled(label, day, *, annotators=("甲",)):
+    return {"text": "帖子", "label": label, "annotators": list(annotators), "created_at": f"2026-11-{day}T00:00:00+00:00"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "label"),
+    [
+        ([labelled(2, 22), labelled(2, 23), labelled(0, 24)], Label.COMPLIANT),
+        ([labelled(0, 24), labelled(2, 22), labelled(2, 23)], Label.COMPLIANT),
+        ([{"text": "帖子", "label": 2}, {"text": "帖子", "label": 2}, labelled(0, 22)], Label.COMPLIANT),
+        ([labelled(2, 30, annotators=()), labelled(0, 22)], Label.COMPLIANT),  # nobody says that it is right
+        ([labelled(1, 24), labelled(2, 24), labelled(0, 22)], Label.VIOLATION),
+    ],
+)
+def test_what_annotators_said_last_replaces_what_was_said_before(rows, label, scratch):
+    assert [example.label for example in deduplicate(read_examples([jsonl(scratch, *rows)]))] == [label]
+
+
 @given(examples, examples)
 def test_no_held_out_text_stays_in_training(some, held_out):
     kept = without(some, held_out)

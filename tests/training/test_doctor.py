@@ -151,6 +151,13 @@ def test_a_text_with_several_labels_is_a_conflict_within_a_file_and_across(tmp_p
     assert any(f"{first}:4 suspicious = {first}:5 violation" in problem for problem in diagnosis.problems)
 
 
+def test_a_newer_label_of_annotators_contradicts_no_older_one(tmp_path):
+    dated = [{"text": "滚", "label": label, "annotators": ["甲"], "created_at": f"2026-11-2{label}T00:00:00+00:00"} for label in (1, 2)]
+    assert look(jsonl(tmp_path / "a.jsonl", *EVERY_LABEL, {"text": "滚", "label": 0}, *dated)).conflicts == ()
+    twins = [dated[0], dated[0] | {"label": 2}]
+    assert len(look(jsonl(tmp_path / "b.jsonl", *EVERY_LABEL, *twins)).conflicts) == 1
+
+
 def test_a_text_in_two_files_is_a_leak_between_each_two(tmp_path):
     paths = [jsonl(tmp_path / f"{name}.jsonl", *EVERY_LABEL[: index + 1], EVERY_LABEL[0]) for index, name in enumerate("abc")]
     diagnosis = look(*paths)

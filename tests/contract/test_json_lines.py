@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from semantic_service.engine.review_file import ReviewFile
+from semantic_service.contract.json_lines import JsonLines
 
 ROWS = [{"text": "第一行"}, {"text": "a\nb\u2028c"}]
 
@@ -18,9 +18,9 @@ def read(path):
 
 
 def test_rows_are_lines_that_only_the_owner_may_read(tmp_path):
-    file = ReviewFile(tmp_path / "var" / "shadow.jsonl")
+    file = JsonLines(tmp_path / "var" / "shadow.jsonl")
     for row in ROWS:
-        file.append(row)
+        file.append([row])
     assert read(file.path) == ROWS
     assert file.path.read_bytes().count(b"\n") == 2
     assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
@@ -28,19 +28,19 @@ def test_rows_are_lines_that_only_the_owner_may_read(tmp_path):
 
 @given(torn=st.binary(min_size=1).filter(lambda tail: b"\n" not in tail), whole=st.integers(0, 2))
 def test_what_a_killed_writer_left_of_a_row_is_cut_off(tmp_path_factory, torn, whole):
-    file = ReviewFile(tmp_path_factory.mktemp("torn") / "shadow.jsonl")
+    file = JsonLines(tmp_path_factory.mktemp("torn") / "shadow.jsonl")
     for row in ROWS[:whole]:
-        file.append(row)
+        file.append([row])
     with file.path.open("ab") as stream:
         stream.write(torn)
-    file.append({"text": "新"})
+    file.append([{"text": "新"}])
     assert read(file.path) == [*ROWS[:whole], {"text": "新"}]
 
 
 def test_many_writers_do_not_mix_their_rows(tmp_path):
     def write(number):
         for _ in range(20):
-            ReviewFile(tmp_path / "shadow.jsonl").append({"text": str(number) * 20_000})
+            JsonLines(tmp_path / "shadow.jsonl").append([{"text": str(number) * 20_000}])
 
     writers = [threading.Thread(target=write, args=(number,)) for number in range(4)]
     for writer in writers:
@@ -51,10 +51,10 @@ def test_many_writers_do_not_mix_their_rows(tmp_path):
 
 
 def test_a_file_that_is_moved_away_is_begun_anew(tmp_path):
-    file = ReviewFile(tmp_path / "shadow.jsonl")
-    file.append(ROWS[0])
+    file = JsonLines(tmp_path / "shadow.jsonl")
+    file.append(ROWS[:1])
     file.path.rename(tmp_path / "taken.jsonl")
-    file.append(ROWS[1])
+    file.append(ROWS[1:])
     assert (read(tmp_path / "taken.jsonl"), read(file.path)) == (ROWS[:1], ROWS[1:])
 
 
@@ -70,13 +70,13 @@ def little_space():
 
 
 def test_a_full_disk_leaves_whole_rows(tmp_path):
-    file = ReviewFile(tmp_path / "shadow.jsonl")
+    file = JsonLines(tmp_path / "shadow.jsonl")
     with little_space():
-        file.append(ROWS[0])
+        file.append(ROWS[:1])
         for _ in range(2):
             with pytest.raises(OSError, match="No space left on device"):
-                file.append({"text": "x" * 200})
-        file.append(ROWS[1])
+                file.append([{"text": "x" * 200}])
+        file.append(ROWS[1:])
     assert read(file.path) == ROWS
 
 
@@ -85,4 +85,4 @@ def test_a_place_where_nothing_can_be_written_is_an_error(tmp_path, name):
     (tmp_path / "folder").mkdir()
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match=name.partition("/")[0]):
-        ReviewFile(tmp_path / name).append(ROWS[0])
+        JsonLines(tmp_path / name).append(ROWS)
