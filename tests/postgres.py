@@ -17,6 +17,7 @@ class Postgres:
 
     def __init__(self, folder: Path) -> None:
         self._server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # the machine won't lose power before the test is over
 
     @classmethod
     @contextmanager
@@ -27,14 +28,15 @@ class Postgres:
         finally:
             server._server.cleanup()
 
-    def url(self, name="postgres"):
-        return self._server.get_uri(name)
+    def empty(self, name):
+        """Make an empty schema and give its address: faster than a database of its own."""
+        self._run(f'CREATE SCHEMA "{name}"')
+        return f"{self._server.get_uri()}&options=-csearch_path%3D{name}"
 
-    def database(self, name):
-        """Make an empty database and give its address."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
-        return self.url(name)
+    def _run(self, *statements):
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     def stop(self):
         """Cut every connection, and answer nobody until `start`."""

@@ -1,5 +1,4 @@
 import itertools
-import os
 
 import pytest
 
@@ -20,7 +19,7 @@ def url(request, tmp_path):
     """Give the address of an empty database."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/var/moderation.db"
-    return request.getfixturevalue("postgres").database(f"test_{os.getpid()}_{next(NUMBERS)}")
+    return request.getfixturevalue("postgres").empty(f"test_{next(NUMBERS)}")
 
 
 @pytest.fixture
