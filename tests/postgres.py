@@ -6,16 +6,14 @@ from pathlib import Path
 
 import psycopg
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its dependencies: no XDG_RUNTIME_DIR
-    import pgserver
-    from pgserver._commands import pg_ctl
-
 
 class Postgres:
     """A server on a socket below `folder`; nothing listens on a port."""
 
     def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its dependencies: no XDG_RUNTIME_DIR
+            import pgserver  # noqa: PLC0415 - few tests need it
         self._server = pgserver.get_server(folder / "data", cleanup_mode="delete")
         self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # the machine won't lose power before the test is over
 
@@ -40,6 +38,8 @@ class Postgres:
 
     def stop(self):
         """Cut every connection, and answer nobody until `start`."""
+        from pgserver._commands import pg_ctl  # noqa: PLC0415
+
         pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
 
     def start(self):

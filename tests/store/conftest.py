@@ -3,15 +3,8 @@ import itertools
 import pytest
 
 from semantic_service.store.store import Store
-from tests.postgres import Postgres
 
 NUMBERS = itertools.count()
-
-
-@pytest.fixture(scope="session")
-def postgres(tmp_path_factory):
-    with Postgres.started(tmp_path_factory.mktemp("postgres")) as server:
-        yield server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
