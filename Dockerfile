@@ -6,8 +6,9 @@ COPY requirements/serve.txt requirements/serve.txt
 RUN pip install --no-cache-dir --require-hashes -r requirements/serve.txt
 COPY semantic_service semantic_service
 COPY LICENSE NOTICE ./
-RUN useradd --system moderation
+RUN useradd --system moderation && install -d -o moderation -m 700 var
 USER moderation
+VOLUME /app/var
 ENV MODERATION_HOST=0.0.0.0
 EXPOSE 8000
 HEALTHCHECK CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8000/ready', timeout=3)"]

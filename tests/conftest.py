@@ -4,6 +4,7 @@ import pytest
 from semantic_service.contract.verdict import Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
+from tests.postgres import Postgres
 from tests.tiny_model import build_bundle, build_tasks_bundle
 
 hypothesis.settings.register_profile("ours", deadline=None)  # the machine may be busy
@@ -29,3 +30,9 @@ def classifier(tiny_bundle):
 @pytest.fixture(scope="session")
 def moderator(classifier, tiny_bundle):
     return Moderator(classifier, tiny_bundle.manifest.model_version, Policy(), uncertain_max=0.6)
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory):
+    with Postgres.started(tmp_path_factory.mktemp("postgres")) as server:
+        yield server

@@ -6,17 +6,16 @@ from pathlib import Path
 
 import psycopg
 
-with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # of its dependencies: no XDG_RUNTIME_DIR
-    import pgserver
-    from pgserver._commands import pg_ctl
-
 
 class Postgres:
     """A server on a socket below `folder`; nothing listens on a port."""
 
     def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its dependencies: no XDG_RUNTIME_DIR
+            import pgserver  # noqa: PLC0415 - few tests need it
         self._server = pgserver.get_server(folder / "data", cleanup_mode="delete")
+        self._run("ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()")  # the machine won't lose power before the test is over
 
     @classmethod
     @contextmanager
@@ -27,17 +26,20 @@ class Postgres:
         finally:
             server._server.cleanup()
 
-    def url(self, name="postgres"):
-        return self._server.get_uri(name)
+    def empty(self, name):
+        """Make an empty schema and give its address: faster than a database of its own."""
+        self._run(f'CREATE SCHEMA "{name}"')
+        return f"{self._server.get_uri()}&options=-csearch_path%3D{name}"
 
-    def database(self, name):
-        """Make an empty database and give its address."""
-        with psycopg.connect(self.url(), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
-        return self.url(name)
+    def _run(self, *statements):
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     def stop(self):
         """Cut every connection, and answer nobody until `start`."""
+        from pgserver._commands import pg_ctl  # noqa: PLC0415
+
         pg_ctl(["-w", "-m", "fast", "stop"], pgdata=self._server.pgdata, user=self._server.system_user)
 
     def start(self):

@@ -11,6 +11,17 @@ LOADED = "import sys, {}; print(*(name for name in {} if name in sys.modules))"
 
 @pytest.mark.parametrize("module", ["api.app", "batch", "classify", "__main__"])
 def test_serving_never_loads_the_training_stack(module):
-    code = LOADED.format(f"semantic_service.{module}", TRAINING)
+    check_not_loaded(module, TRAINING)
+
+
+@pytest.mark.parametrize(
+    ("module", "unneeded"), [("batch", ["sqlalchemy"]), ("classify", ["sqlalchemy"]), ("__main__", ["alembic", "psycopg"])]
+)
+def test_no_command_waits_for_a_database_library_that_it_does_not_need(module, unneeded):
+    check_not_loaded(module, unneeded)
+
+
+def check_not_loaded(module, names):
+    code = LOADED.format(f"semantic_service.{module}", names)
     found = subprocess.run([sys.executable, "-c", code], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stdout.strip(), found.stderr) == (0, "", "")

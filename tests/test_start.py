@@ -74,3 +74,8 @@ def test_a_broken_challenger_stops_the_start_and_the_file_is_named(tiny_bundle, 
     (broken / MODEL_FILE).write_bytes(b"half a mod")
     said = refused(main, [], model=tiny_bundle.path, shadow_model=broken)
     assert said.startswith(f"can't start: {broken / MODEL_FILE}: sha256 is")
+
+
+def test_a_database_that_can_not_be_is_refused_at_the_start(tiny_bundle, refused):
+    said = refused(main, [], model=tiny_bundle.path, database_url="mysql://root@db/moderation")
+    assert said.startswith("can't start: mysql://root@db/moderation: use sqlite:///FILE or postgresql://")

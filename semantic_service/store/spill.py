@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.reviews import Feedback, Review
-from semantic_service.store.rows import feedback_of_row, review_of_row, row_of_feedback, row_of_review
+from semantic_service.store.rows import Row, feedback_of_row, review_of_row, row_of_feedback, row_of_review
 from semantic_service.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ class Spill:
             return None
 
 
-_READERS = {"review": review_of_row, "feedback": feedback_of_row}
+_READERS: dict[str, Callable[[Row], Review | Feedback]] = {"review": review_of_row, "feedback": feedback_of_row}
 
 
 def _line(entry: Review | Feedback) -> dict[str, object]:

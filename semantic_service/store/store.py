@@ -159,5 +159,11 @@ def _in_words(address: URL) -> Iterator[None]:
     try:
         yield
     except (SQLAlchemyError, OSError, StoreError) as error:
-        cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-        raise StoreError(f"{address.render_as_string()}: {str(cause).strip().partition(chr(10))[0]}") from error
+        raise StoreError(f"{address.render_as_string()}: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        error = error.orig
+    said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return said.strip().partition("\n")[0]

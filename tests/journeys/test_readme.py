@@ -61,6 +61,7 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["semantic_service", "--help"],
         ["semantic_service.batch", "--help"],
         ["semantic_service.classify", "--demo"],
+        ["semantic_service.store", "delete", "--help"],
         ["training", "--help"],
         ["training", "plan", "--help"],
         ["training", "run", "--help"],
