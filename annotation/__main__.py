@@ -3,11 +3,12 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
+from annotation.commands import init, pull, push, status, sync
 from annotation.errors import AnnotationError
+from semantic_service.store.errors import StoreError
 
-_GROUPS: tuple[ModuleType, ...] = ()
+_GROUPS = (init, push, pull, sync, status)
 _EPILOG = """exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""
 
 
@@ -16,9 +17,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         status: int = options.command(options)
-    except AnnotationError as error:
+    except (AnnotationError, StoreError) as error:
         print(f"annotation: {error}", file=sys.stderr)
-        return error.exit_status
+        return error.exit_status if isinstance(error, AnnotationError) else 2
     return status
 
 
