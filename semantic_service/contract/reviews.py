@@ -50,7 +50,10 @@ class FeedbackKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Feedback:
-    """What was said of a verdict later; `label` is what it should have been, where that was said. `created_at` is ISO 8601 in UTC."""
+    """What was said of a verdict later; `label` is what it should have been, where that was said. `created_at` is ISO 8601 in UTC.
+
+    `text` is there if it was sent along; a post that the store has is found by `text_id`.
+    """
 
     text_id: str
     kind: FeedbackKind
@@ -59,3 +62,4 @@ class Feedback:
     note: str = ""
     request_id: str | None = None
     by: str | None = None
+    text: str | None = None
