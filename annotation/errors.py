@@ -73,3 +73,15 @@ class ServerFailedError(OutageError):
 
 class TooManyError(OutageError):
     """Label Studio, or a proxy before it, wants fewer requests (429)."""
+
+
+class LabelsError(AnnotationError):
+    """A file of labels that can't be read, or a line of one (file:line: reason)."""
+
+
+class RetrainingError(AnnotationError):
+    """A retraining that can't be started, or carried on."""
+
+
+class ServiceError(AnnotationError):
+    """The moderation service does not answer, or refuses to."""

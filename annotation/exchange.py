@@ -2,14 +2,13 @@
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from itertools import islice
 from typing import Any, Protocol
 
 from annotation.errors import AnswerError
 from annotation.state import State
-from annotation.tasks import Task, to_answer, utc
+from annotation.tasks import Placed, Task, to_answer, utc
 from semantic_service.contract.answers import Answer
 
 CHUNK_TASKS = 50  # imported at once, by one transaction of Label Studio's
@@ -20,14 +19,15 @@ BATCH_ANSWERS = 500
 
 
 class Board(Protocol):
-    """What is needed of a Label Studio project."""
+    """What is needed of a Label Studio project: see annotation.studio.Studio."""
 
     project: int
 
-    def tasks(self, after: int = 0) -> Iterator[tuple[int, str | None, int]]: ...  # noqa: D102 - see annotation.studio.Studio
+    def tasks(self, after: int = 0) -> Iterator[Placed]: ...  # noqa: D102
     def answered(self, since: str | None = None) -> Iterator[Mapping[str, Any]]: ...  # noqa: D102
     def annotators(self) -> Mapping[int, str]: ...  # noqa: D102
     def add(self, tasks: Sequence[Task]) -> None: ...  # noqa: D102
+    def ask(self, task: int, annotators: int) -> None: ...  # noqa: D102
     def remove(self, task: int) -> None: ...  # noqa: D102
     def rank_by_score(self) -> None: ...  # noqa: D102
 
@@ -43,66 +43,51 @@ class Sender:
 
     board: Board
     state: State
-    _there: dict[str, list[int]] = field(default_factory=dict)  # tasks by external id
-    _newest: int = 0
 
-    def sent(self) -> frozenset[str]:
-        """Give the external ids of all tasks on the board."""
+    def send(self, choose: Callable[[frozenset[str]], Iterable[Task]], progress: Callable[[int], object] = lambda _: None) -> int:
+        """Bring the tasks that `choose` gives for the external ids that are there already, in order; says how many were new."""
         self._settle()
-        self._look()
-        return frozenset(self._there)
-
-    def send(self, tasks: Iterable[Task], progress: Callable[[int], object] = lambda _: None) -> int:
-        """Bring those tasks that are not there, in order; says how many."""
-        sent = self.sent()
-        missing = list({task["data"]["ext_id"]: task for task in tasks if task["data"]["ext_id"] not in sent}.values())
-        remaining = iter(missing)
-        while chunk := list(islice(remaining, CHUNK_TASKS)):
-            self.state.note_under_way(self.board.project, (task["data"]["ext_id"] for task in chunk))
-            self.board.add(chunk)
-            self.state.arrived()
-            progress(len(chunk))
-        self._look()
-        self._remove_doubles()
+        there = list(self.board.tasks())
+        self._tidy(there)
+        sent = frozenset(task.ext_id for task in there)
+        missing = list({task["data"]["ext_id"]: task for task in choose(sent) if task["data"]["ext_id"] not in sent}.values())
+        for start in range(0, len(missing), CHUNK_TASKS):
+            self._bring(missing[start : start + CHUNK_TASKS])
+            progress(len(missing[start : start + CHUNK_TASKS]))
         if missing:
+            self._tidy([*there, *self.board.tasks(after=max((task.id for task in there), default=0))])
             self.board.rank_by_score()
         return len(missing)
+
+    def _bring(self, chunk: Sequence[Task]) -> None:
+        self.state.note_under_way(self.board.project, (task["data"]["ext_id"] for task in chunk))
+        self.board.add(chunk)
+        self.state.arrived()
 
     def _settle(self) -> None:
         """Wait for what an earlier request may still bring."""
         while (noted := self.state.under_way(self.board.project)) is not None:
             ext_ids, age_s = noted
-            self._forget()
-            self._look()
-            if ext_ids <= self._there.keys() or not 0 <= age_s < GRACE_S:
+            if not 0 <= age_s < GRACE_S or ext_ids <= {task.ext_id for task in self.board.tasks()}:
                 self.state.arrived()
             else:
                 time.sleep(LOOK_AGAIN_S)
 
-    def _look(self) -> None:
-        """Take in the tasks that have come since the last look."""
-        for task, ext_id, _ in self.board.tasks(after=self._newest):
-            self._newest = task
-            if ext_id is not None:
-                self._there.setdefault(ext_id, []).append(task)
+    def _tidy(self, there: Iterable[Placed]) -> None:
+        """Remove doubles, and open the tasks that want several annotators to them.
 
-    def _forget(self) -> None:
-        self._there, self._newest = {}, 0
-
-    def _remove_doubles(self) -> None:
-        """Of tasks with one external id keep those that somebody worked on or, where nobody did, the oldest."""
-        doubled = {ext_id for ext_id, tasks in self._there.items() if len(tasks) > 1}
-        if not doubled:
-            return
-        tasks: dict[str, list[tuple[bool, int]]] = {}
-        for task, ext_id, annotations in self.board.tasks():
-            if ext_id in doubled:
-                tasks.setdefault(ext_id, []).append((annotations == 0, task))
-        for ranked in map(sorted, tasks.values()):
-            for is_untouched, task in ranked[1:]:
-                if is_untouched:
-                    self.board.remove(task)
-        self._forget()
+        Of tasks with one external id those stay that somebody worked on or, where nobody did, the oldest.
+        """
+        tasks: dict[str, list[Placed]] = {}
+        for task in there:
+            tasks.setdefault(task.ext_id, []).append(task)
+        for doubles in tasks.values():
+            kept, *others = sorted(doubles, key=lambda task: (task.annotations == 0, task.id))
+            for task in others:
+                if task.annotations == 0:
+                    self.board.remove(task.id)
+            if kept.overlap < kept.annotators:
+                self.board.ask(kept.id, kept.annotators)
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ def labelling_config() -> str:
   <Header value="$scene_line" size="6"/>
   <HyperText name="{POST_OBJECT}" value="$html" inline="true" selectionEnabled="false"/>
   <Header value="$guess" size="6"/>
-  <Choices name="{LABEL_CONTROL}" toName="{POST_OBJECT}" choice="single-radio" showInline="true" required="true" requiredMessage="请选择一个标签 choose a label: 1, 2, 3; 4 无法判断">
+  <Choices name="{LABEL_CONTROL}" toName="{POST_OBJECT}" choice="single-radio" showInline="true" required="true" requiredMessage="请选择 choose: 1, 2, 3, 4">
 {choices}
 {cant_tell}
   </Choices>

@@ -58,7 +58,7 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _refuse_an_open_webhook(self) -> Self:
         if self.webhook_url is not None and self.webhook_secret is None:
-            raise ValueError("ANNOTATION_WEBHOOK_URL needs ANNOTATION_WEBHOOK_SECRET: Label Studio signs nothing, so only a secret tells it apart")
+            raise ValueError("ANNOTATION_WEBHOOK_URL needs ANNOTATION_WEBHOOK_SECRET: nothing else tells Label Studio from others")
         return self
 
     @staticmethod

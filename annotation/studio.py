@@ -14,7 +14,7 @@ from label_studio_sdk.core.request_options import RequestOptions
 from annotation.errors import ProjectGoneError, RefusedError, ServerFailedError, StudioError, TokenError, TooManyError, UnreachableError
 from annotation.interface import labelling_config
 from annotation.settings import SECRET_HEADER, Settings
-from annotation.tasks import PREDICTED_BY, Task
+from annotation.tasks import PREDICTED_BY, Placed, Task
 
 PAGE_TASKS = 1000
 PAGE_ANSWERED = 200
@@ -86,11 +86,12 @@ class Studio:
             project = self._client.projects.get(self.project)
         return Counts(project.task_number or 0, project.finished_task_number or 0)
 
-    def tasks(self, after: int = 0) -> Iterator[tuple[int, str | None, int]]:
-        """Give each task with an id above `after`: its id, external id and number of annotations; by id."""
-        for task in self._list(after, PAGE_TASKS, fields="task_only", include="id,data,total_annotations,cancelled_annotations"):
-            annotations = (task.total_annotations or 0) + (task.cancelled_annotations or 0)
-            yield task.id, task.data.get("ext_id"), annotations
+    def tasks(self, after: int = 0) -> Iterator[Placed]:
+        """Give each task of ours with an id above `after`, by id."""
+        for task in self._list(after, PAGE_TASKS, fields="task_only", include="id,data,overlap,total_annotations,cancelled_annotations"):
+            if "ext_id" in task.data:
+                annotations = (task.total_annotations or 0) + (task.cancelled_annotations or 0)
+                yield Placed(task.id, task.data["ext_id"], annotations, task.overlap or 1, task.data.get("annotators", 1))
 
     def answered(self, since: str | None = None) -> Iterator[Mapping[str, Any]]:
         """Give each task that has annotations and changed after `since` (ISO 8601), with its annotations; by id."""
@@ -99,7 +100,7 @@ class Studio:
             moment = f"{since.removesuffix('+00:00')}Z"
             filters.append(_filter("tasks:updated_at", "greater", "Datetime", moment))
         for task in self._list(0, PAGE_ANSWERED, *filters, fields="all"):
-            yield task.model_dump(mode="json")
+            yield {"id": task.id, "data": task.data, "updated_at": task.updated_at, "annotations": task.annotations}
 
     def _list(self, after: int, size: int, *filters: Mapping[str, Any], **asked: str) -> Iterator[Any]:
         """List tasks by id. A page begins after the last one's last id, so that nothing is skipped when tasks come and go meanwhile."""
@@ -126,6 +127,11 @@ class Studio:
             except ApiError as error:
                 if error.status_code != httpx.codes.NOT_FOUND:
                     raise
+
+    def ask(self, task: int, annotators: int) -> None:
+        """Have a task answered by so many people; an import can't say it."""
+        with _in_words(self._url):
+            self._client.tasks.update(str(task), overlap=annotators, request_options=ONCE)
 
     def rank_by_score(self) -> None:
         """Have the least sure tasks served first; Label Studio takes this only once there are predictions."""
@@ -166,8 +172,7 @@ def _create(client: LabelStudio, settings: Settings) -> int:
         sampling="Uncertainty sampling",
         show_collab_predictions=False,  # the guess is shown, not filled in
         show_skip_button=False,  # "can't tell" is an answer
-        maximum_annotations=2,
-        overlap_cohort_percentage=round(100 * settings.second_opinion_share),
+        maximum_annotations=1,  # a task's own number is set by `ask`
         request_options=ONCE,
     )
     assert created.id is not None
@@ -201,7 +206,7 @@ def _in_words(url: str) -> Iterator[None]:
 def _refusal(url: str, error: ApiError) -> StudioError:
     status = error.status_code or 0
     if status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}:
-        return TokenError(f"{url} does not take the token ({status}): copy a valid one from {url.rstrip('/')}/user/account into ANNOTATION_TOKEN")
+        return TokenError(f"{url} does not take the token ({status}): copy one from {url.rstrip('/')}/user/account into ANNOTATION_TOKEN")
     if status == httpx.codes.NOT_FOUND:
         return ProjectGoneError(f"{url} does not have the project any more (404): `python -m annotation init` makes it anew")
     if status == _BUSY:

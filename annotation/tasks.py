@@ -3,6 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +16,8 @@ from semantic_service.contract.text import normalise
 from semantic_service.contract.verdict import Decider
 
 PREDICTED_BY = "moderation"  # one name for every model, since Label Studio's uncertainty sampling knows the predictions of one only
-GUESSABLE = (Purpose.UNCERTAIN, Purpose.LABEL_ERROR)  # elsewhere the model's guess would sway what is to be measured
+INDEPENDENT = (Purpose.RANDOM, Purpose.ADJUDICATION)  # here the model's guess would sway what is to be measured
+UNSURE = 0.5  # an uncertain post's confidence, about
 
 Task = dict[str, Any]  # what Label Studio takes as JSON
 
@@ -27,18 +29,29 @@ def external_id(text_id: str, purpose: Purpose) -> str:
     return f"{text_id}-{purpose}"
 
 
-def to_task(review: Review, purpose: Purpose) -> Task:
-    """Make the task that asks people about a post.
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A task as it stands on the board: how many annotations it has, how many it is open to, and how many it should be."""
 
-    What can be filtered by in Label Studio's Data Manager is in `data`. The prediction's score is the confidence, and 0 where the guess
-    is hidden: uncertainty sampling serves the lowest first.
+    id: int
+    ext_id: str
+    annotations: int
+    overlap: int
+    annotators: int
+
+
+def to_task(review: Review, purpose: Purpose, annotators: int = 1) -> Task:
+    """Make the task that asks so many people about a post.
+
+    What can be filtered by in Label Studio's Data Manager is in `data`. Its uncertainty sampling serves the lowest score first: so the score
+    of an uncertain post is the model's confidence, and the others', which the model may be sure of, are spread evenly among those.
 
     Raises:
         TaskError: nothing of the text is shown, or the confidence is not a probability.
 
     """
     _check(review)
-    is_shown = purpose in GUESSABLE
+    is_shown = purpose not in INDEPENDENT
     data = {
         "ext_id": external_id(review.text_id, purpose),
         "text_id": review.text_id,
@@ -51,9 +64,10 @@ def to_task(review: Review, purpose: Purpose) -> Task:
         "model_version": review.model_version,
         "model_label": review.label.english,
         "confidence": review.confidence,
+        "annotators": annotators,
     }
-    result = [choice(review.label)] if is_shown else []
-    prediction = {"model_version": PREDICTED_BY, "score": review.confidence if is_shown else 0.0, "result": result}
+    score = review.confidence if purpose is Purpose.UNCERTAIN else UNSURE * int(review.text_id[:8], 16) / 2**32
+    prediction = {"model_version": PREDICTED_BY, "score": score, "result": [choice(review.label)] if is_shown else []}
     return {"data": data, "predictions": [prediction]}
 
 

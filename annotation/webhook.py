@@ -53,7 +53,7 @@ def receiving(address: tuple[str, int], secret: str, answered: Callable[[], obje
         socket = create_server(address)
     except OSError as error:
         host, port = address
-        raise WebhookPortError(f"can't listen at {host}:{port} ({error}): set ANNOTATION_WEBHOOK_HOST and ANNOTATION_WEBHOOK_PORT") from error
+        raise WebhookPortError(f"can't listen at {host}:{port} ({error}): see ANNOTATION_WEBHOOK_HOST and _PORT") from error
     server = uvicorn.Server(uvicorn.Config(create_app(secret, answered), log_level="warning", access_log=False, lifespan="off"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [socket]}, name="webhook")
     thread.start()

@@ -12,6 +12,7 @@ from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from training.dataset import Columns
 from training.errors import ConfigError
+from training.rows import matching
 from training.tasks import OTHER_COLUMNS
 
 
@@ -60,14 +61,14 @@ _LabelName = Annotated[Label, BeforeValidator(Label.parse), PlainSerializer(lamb
 
 
 class DataConfig(_Section):
-    """Files of labelled texts. `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
+    """Files of labelled texts, in `train` also patterns such as data/annotations/20*.jsonl. `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
 
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
     0.3 for a fixed 30 % of a file. `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 
-    train: Annotated[tuple[Path, ...], Field(min_length=1)]
+    train: Annotated[tuple[Path, ...], BeforeValidator(matching), Field(min_length=1)]
     validation: tuple[Path, ...] | dict[Path, Annotated[float, Field(gt=0, le=1)]] | Annotated[float, Field(gt=0, lt=0.5)] = 0.1
     test: tuple[Path, ...] = ()
     benign: tuple[Path, ...] = ()

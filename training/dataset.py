@@ -11,19 +11,23 @@ from semantic_service.contract.labels import Label, UnknownLabelError
 from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise, text_id
 from training.errors import DataError
-from training.rows import scan_rows
+from training.rows import labelled_at, newest, scan_rows
 from training.tasks import joined, task_labels
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A normalised text with its label, and where it stands. Only beside labels of further `tasks` its own may be missing."""
+    """A normalised text with its label, and where it stands. Only beside labels of further `tasks` its own may be missing.
+
+    `labelled_at` is when annotators gave the label, in ISO 8601; it is empty where the row names none.
+    """
 
     text: str
     label: Label | None
     file: str
     line: int
     tasks: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labelled_at: str = ""
 
     @property
     def id(self) -> str:
@@ -68,7 +72,7 @@ def _example(path: Path, line: int, row: dict[str, Any], columns: Columns) -> Ex
     try:
         text, label = text_and_label(row, columns)
         severity = None if label is None else columns.parse(label)
-        example = Example(normalise(text).text, severity, str(path), line, task_labels(row, columns.tasks))
+        example = Example(normalise(text).text, severity, str(path), line, task_labels(row, columns.tasks), labelled_at(row))
     except (UnknownLabelError, DataError) as error:
         raise DataError(f"{path}:{line}: {error}") from error
     if not example.text:
@@ -157,7 +161,7 @@ def _as_benign(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
 def deduplicate(examples: Iterable[Example]) -> list[Example]:
     """Keep the first of equal texts; texts that come with several labels keep the most frequent, the severest of ties.
 
-    Its labels of further tasks are joined from all copies, so that one file may hold the severity and another the category.
+    What annotators said later replaces what was said before: only the newest rows of a text count. Its labels of further tasks are joined from all copies, so that one file may hold the severity and another the category.
     """
     by_id: dict[str, list[Example]] = {}
     for example in examples:
@@ -166,9 +170,10 @@ def deduplicate(examples: Iterable[Example]) -> list[Example]:
 
 
 def _agreed(copies: Sequence[Example]) -> Example:
-    counts = Counter(copy.label for copy in copies if copy.label is not None)
+    labelled = newest([copy for copy in copies if copy.label is not None])
+    counts = Counter(copy.label for copy in labelled)
     label = max(counts, key=lambda candidate: (counts[candidate], candidate), default=None)
-    kept = next(copy for copy in copies if copy.label == label)
+    kept = next(copy for copy in labelled or copies if copy.label == label)
     return replace(kept, tasks=joined(copy.tasks for copy in copies))
 
 

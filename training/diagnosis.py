@@ -7,6 +7,7 @@ from itertools import combinations, groupby
 from typing import Any
 
 from semantic_service.contract.labels import LABEL_NAMES
+from training.rows import newest
 from training.tables import markdown_table
 
 SMALL_SHARE = 0.02  # a label below it is rarely learnt
@@ -29,6 +30,7 @@ class Occurrence:
     line: int
     label: str | None
     tasks: Mapping[str, str] = field(default_factory=dict, hash=False)
+    labelled_at: str = ""  # when annotators gave the label, ISO 8601; empty where the row names none
 
     @property
     def labels(self) -> str:
@@ -97,10 +99,8 @@ class Diagnosis:
 
     @property
     def conflicts(self) -> tuple[tuple[Occurrence, ...], ...]:
-        """The repeated texts that have several labels of one task; a label that a row lacks contradicts none."""
-        return tuple(
-            rows for rows in self.repeated if _disagree([row.label for row in rows]) or any(_disagree(some) for some in _by_task(rows))
-        )
+        """The repeated texts that have several labels of one task; a label that a row lacks contradicts none, nor does a newer one."""
+        return tuple(rows for rows in self.repeated if _disagree(_severities(rows)) or any(_disagree(some) for some in _by_task(rows)))
 
     @property
     def leaks(self) -> Mapping[tuple[str, str], Sequence[tuple[Occurrence, Occurrence]]]:
@@ -136,6 +136,10 @@ class Diagnosis:
 
 def _disagree(labels: Iterable[str | None]) -> bool:
     return len({*labels} - {None}) > 1
+
+
+def _severities(rows: Sequence[Occurrence]) -> list[str | None]:
+    return [row.label for row in newest([row for row in rows if row.label is not None])]
 
 
 def _by_task(rows: Sequence[Occurrence]) -> Iterator[list[str | None]]:

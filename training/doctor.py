@@ -12,7 +12,7 @@ from semantic_service.contract.text import normalise
 from training.dataset import Columns, text_and_label
 from training.diagnosis import Diagnosis, FileReport, Flaw, Lengths, Occurrence
 from training.errors import DataError
-from training.rows import scan_rows
+from training.rows import labelled_at, scan_rows
 from training.tasks import task_labels
 
 SHORT = 6  # letters; shorter texts are often alike by chance
@@ -55,7 +55,7 @@ def _examine_file(path: Path, columns: Columns, places: dict[str, list[Occurrenc
         tasks = task_labels(row, columns.tasks)
         if places[text] and places[text][-1].file == str(path):
             doubled.append(line)
-        places[text].append(Occurrence(str(path), line, severity, tasks))
+        places[text].append(Occurrence(str(path), line, severity, tasks, labelled_at(row)))
         counts[severity] += 1
         further.update(tasks.items())
         lengths.append(len(text))

@@ -134,7 +134,8 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     chosen = choose(run.exported, config, sets.validation)
     run.set_status("evaluating")
     measured = measure_sets(config, chosen, sets)
-    facts = {"base": config.model.base, "precision": chosen.folder.name, "git revision": git_revision()}
+    texts = len({example.id for example in sets.train})
+    facts = {"base": config.model.base, "texts": texts, "precision": chosen.folder.name, "git revision": git_revision()}
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
     bundle = package(config, run.id, run.bundle, product_of(chosen, measured, sets))
     run.set_status("finished")

@@ -3,9 +3,10 @@
 import csv
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from glob import glob
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, TypeVar
 
 _Quoting = Literal[0, 3]  # csv.QUOTE_MINIMAL, csv.QUOTE_NONE
 _TABLES: dict[str, tuple[str, _Quoting]] = {".csv": (",", csv.QUOTE_MINIMAL), ".tsv": ("\t", csv.QUOTE_NONE)}
@@ -32,6 +33,34 @@ def scan_rows(path: Path) -> Iterator[tuple[int | None, dict[str, Any] | str]]:
             yield index + 1, "not UTF-8: save the file as UTF-8, as with `iconv -f gb18030 -t utf-8`"
             lines[index] = "\n"
     yield from _table_rows(lines, *_TABLES[path.suffix]) if path.suffix in _TABLES else _json_rows(lines)
+
+
+class Labelled(Protocol):
+    """A label, and when annotators gave it (ISO 8601); empty where nobody is named."""
+
+    @property
+    def labelled_at(self) -> str: ...  # noqa: D102 - the class says it
+
+
+L = TypeVar("L", bound=Labelled)
+
+
+def labelled_at(row: Mapping[str, Any]) -> str:
+    """Say when annotators gave a row of `data/annotations` its label; of any other row nobody knows."""
+    return str(row.get("created_at", "")) if isinstance(row.get("annotators"), list) and row["annotators"] else ""
+
+
+def newest(rows: Sequence[L]) -> list[L]:
+    """Keep what annotators said last of a text; rows that nobody dated count only among themselves."""
+    last = max((row.labelled_at for row in rows), default="")
+    return [row for row in rows if row.labelled_at == last]
+
+
+def matching(paths: Any) -> Any:
+    """Put the files that a pattern (with a *) matches now in its place, in order; anything else stays, for the caller to judge."""
+    if not isinstance(paths, list | tuple):
+        return paths
+    return [found for path in paths for found in (sorted(glob(str(path))) if "*" in str(path) else [path])]
 
 
 def _json_rows(lines: Sequence[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:

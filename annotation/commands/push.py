@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 from annotation.commands.options import Commands, declare, opened
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from annotation.exchange import Sender
     from annotation.settings import Settings
+    from annotation.state import State
+    from annotation.studio import Studio
+    from annotation.tasks import Task
     from semantic_service.contract.answers import Purpose
     from semantic_service.contract.reviews import Review
 
@@ -29,35 +31,38 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _push(options: argparse.Namespace) -> int:
-    from annotation.exchange import Sender
     from annotation.settings import Settings
     from annotation.state import State
     from annotation.studio import Studio
 
     settings = Settings.from_environment()
-    studio, state = Studio.find(settings), State(settings.state)
-    with state.sending():
-        sent = send_chosen(Sender(studio, state), settings, options.count)
+    studio = Studio.find(settings)
+    sent = send_chosen(studio, State(settings.state), settings, options.count)
     print(f"{sent} tasks sent: {studio.page}")
     return 0
 
 
-def send_chosen(sender: "Sender", settings: "Settings", count: int) -> int:
-    """Choose posts that were not sent before, and send them; says how many. To be used within `state.sending()`."""
+def send_chosen(studio: "Studio", state: "State", settings: "Settings", count: int) -> int:
+    """Choose posts that were not sent before, and send them; says how many."""
     from tqdm import tqdm
 
+    from annotation.exchange import Sender
+
+    with opened(settings) as store, state.sending(), tqdm(unit="task", disable=not sys.stderr.isatty()) as bar:
+        return Sender(studio, state).send(lambda sent: _tasks(_chosen(store.reviews(), sent, count), settings), bar.update)
+
+
+def _tasks(chosen: "Iterable[tuple[Review, Purpose]]", settings: "Settings") -> "Iterator[Task]":
     from annotation.errors import TaskError
+    from annotation.settle import Overlap
     from annotation.tasks import to_task
 
-    tasks = []
-    with opened(settings) as store:
-        for review, purpose in _chosen(store.reviews(), sender.sent(), count):
-            try:
-                tasks.append(to_task(review, purpose))
-            except TaskError as error:
-                print(f"left out: {error}", file=sys.stderr)
-    with tqdm(total=len(tasks), unit="task", disable=not sys.stderr.isatty()) as bar:
-        return sender.send(tasks, bar.update)
+    overlap = Overlap(share=settings.second_opinion_share)
+    for review, purpose in chosen:
+        try:
+            yield to_task(review, purpose, overlap.needed(review.text_id))
+        except TaskError as error:
+            print(f"left out: {error}", file=sys.stderr)
 
 
 def _chosen(reviews: "Iterable[Review]", sent: "frozenset[str]", count: int) -> "list[tuple[Review, Purpose]]":
@@ -65,5 +70,7 @@ def _chosen(reviews: "Iterable[Review]", sent: "frozenset[str]", count: int) -> 
     from annotation.tasks import external_id
     from semantic_service.contract.answers import Purpose
 
-    unsent = {review.text_id: review for review in reviews if review.is_uncertain and external_id(review.text_id, Purpose.UNCERTAIN) not in sent}
+    unsent = {
+        review.text_id: review for review in reviews if review.is_uncertain and external_id(review.text_id, Purpose.UNCERTAIN) not in sent
+    }
     return [(review, Purpose.UNCERTAIN) for review in sorted(unsent.values(), key=lambda review: review.confidence)[:count]]

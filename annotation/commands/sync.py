@@ -2,7 +2,6 @@
 
 import argparse
 import signal
-import sys
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -13,11 +12,11 @@ from annotation.commands.pull import fetch
 from annotation.commands.push import send_chosen
 
 if TYPE_CHECKING:
-    from annotation.exchange import Sender
     from annotation.settings import Settings
     from annotation.state import State
     from annotation.studio import Studio
 
+LEAST_ROOM = 0.2  # of the queue: choosing reads the whole store, which is not worth it for a few
 _EPILOG = """examples
   python -m annotation sync                                       both every minute
   ANNOTATION_WEBHOOK_SECRET=... python -m annotation sync         and answers are fetched as soon as they are given (see `init`)
@@ -56,20 +55,20 @@ def _receiver(settings: "Settings", answered: threading.Event) -> AbstractContex
 
 
 class _Exchange:
-    """Rounds of pulling and pushing; between them it remembers what the board has, unless something went wrong."""
+    """Rounds of pulling and pushing."""
 
     def __init__(self, settings: "Settings", state: "State") -> None:
         self._settings = settings
         self._state = state
-        self._board: tuple[Studio, Sender] | None = None
+        self._studio: Studio | None = None
 
     def keep_on(self, interval_s: float, answered: threading.Event) -> None:
-        """Pull at once when told so, pull and push at intervals. What is wrong at the beginning ends it; later it waits."""
+        """Pull at once when told so, pull and push at intervals. A mistake in the settings ends it in the first round; later it waits."""
         from annotation.errors import LockedError, OutageError, StudioError
         from semantic_service.store.errors import StoreError
 
         survived: tuple[type[Exception], ...] = (OutageError, StoreError, LockedError)
-        trouble, next_push = "", 0.0
+        is_well, next_push = True, 0.0
         while True:
             try:
                 self._pull()
@@ -77,43 +76,35 @@ class _Exchange:
                     self._push()
                     next_push = time.monotonic() + interval_s
             except survived as error:
-                self._board = None
-                if not trouble:
+                self._studio = None
+                if is_well:
                     _say(f"{error}; trying again every {interval_s:g} s")
-                trouble = str(error)
+                is_well = False
             else:
-                if trouble:
+                if not is_well:
                     _say("all is well again")
-                trouble = ""
-                survived = (StudioError, StoreError, LockedError)
-            answered.wait(interval_s if trouble else max(0.0, next_push - time.monotonic()))
+                is_well, survived = True, (StudioError, StoreError, LockedError)
+            answered.wait(max(0.0, next_push - time.monotonic()) if is_well else interval_s)
             answered.clear()
 
     def _pull(self) -> None:
-        studio, _ = self._connected()
-        if changed := fetch(studio, self._state, self._settings).changed:
+        if changed := fetch(self._connected(), self._state, self._settings).changed:
             _say(f"{changed} answers new or changed")
 
     def _push(self) -> None:
-        studio, sender = self._connected()
+        studio = self._connected()
         counts = studio.counts()
         room = self._settings.queue - (counts.tasks - counts.finished)
-        if room <= 0:
-            return
-        with self._state.sending():
-            if sent := send_chosen(sender, self._settings, room):
-                _say(f"{sent} tasks sent")
+        if room >= self._settings.queue * LEAST_ROOM and (sent := send_chosen(studio, self._state, self._settings, room)):
+            _say(f"{sent} tasks sent")
 
-    def _connected(self) -> "tuple[Studio, Sender]":
-        if self._board is None:
-            from annotation.exchange import Sender
+    def _connected(self) -> "Studio":
+        if self._studio is None:
             from annotation.studio import Studio
 
-            studio = Studio.find(self._settings)
-            self._board = studio, Sender(studio, self._state)
-            _say(f"syncing with {studio.page}")
-        return self._board
+            self._studio = Studio.find(self._settings)
+        return self._studio
 
 
 def _say(what: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {what}", file=sys.stdout, flush=True)
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {what}", flush=True)

@@ -1,0 +1,164 @@
+"""Label Studio's ML backend protocol (https://labelstud.io/guide/ml_create): live guesses, and "Start training"."""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi.responses import JSONResponse
+from fastapi.security import HTTPBasic, HTTPBasicCredentials
+from label_studio_sdk.label_interface import LabelInterface
+from pydantic import BaseModel
+
+from annotation.errors import AnnotationError, RetrainingError, ServiceError
+from annotation.guess import Guess, Guesser
+from annotation.labels import count_labels
+from annotation.retrain import Retrainer
+from semantic_service.contract.answers import Purpose
+from semantic_service.contract.labels import Label, UnknownLabelError
+
+BLIND = frozenset({Purpose.RANDOM, Purpose.GOLD, Purpose.ADJUDICATION})  # a guess would sway what these are to measure
+_START = "START_TRAINING"
+
+log = logging.getLogger("annotation.backend")
+
+
+class PredictRequest(BaseModel):
+    """Tasks to guess the labels of, and the project's labelling interface."""
+
+    tasks: list[dict[str, Any]]
+    label_config: str
+
+
+class Event(BaseModel):
+    """What happened in Label Studio; only the button's event is of interest."""
+
+    action: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where a labelling interface takes our labels: the control, its object, the task's key with the text, and the labels' names there."""
+
+    control: str
+    shown: str
+    key: str
+    names: Mapping[Label, str]
+
+    def result(self, guess: Guess) -> dict[str, Any]:
+        """Say a guess as Label Studio does."""
+        choice = {"from_name": self.control, "to_name": self.shown, "type": "choices", "value": {"choices": [self.names[guess.label]]}}
+        return {"result": [choice], "score": round(guess.confidence, 6), "model_version": guess.model_version}
+
+
+class InterfaceError(AnnotationError):
+    """A labelling interface without a place for our labels."""
+
+
+@lru_cache(maxsize=8)
+def find_target(label_config: str) -> Target:
+    """Find the choices that name all three labels, by any name that we know, whatever the control is called.
+
+    Raises:
+        InterfaceError: there are none, or the interface can't be read.
+
+    """
+    try:
+        interface = LabelInterface(label_config)
+        keys = {tag.name: str(tag.value_name) for tag in interface.objects}
+        controls = [(control.name, control.to_name[0], _names(control.labels)) for control in interface.controls if control.tag == "Choices"]
+    except Exception as error:  # the parser raises what it likes
+        raise InterfaceError(f"the labelling interface can't be read ({type(error).__name__})") from error
+    for name, shown, names in controls:
+        if len(names) == len(Label):
+            return Target(name, shown, keys[shown], names)
+    raise InterfaceError(f"the labelling interface has no Choices with {', '.join(label.english for label in Label)}: see `annotation init`")
+
+
+def _names(choices: Sequence[str]) -> dict[Label, str]:
+    names = {}
+    for choice in choices:
+        try:
+            names[Label.parse(choice)] = choice
+        except UnknownLabelError:
+            continue  # can't tell, for one
+    return names
+
+
+def create_app(guesser: Guesser, password: str | None = None, train: Callable[[], bool] | None = None) -> FastAPI:
+    """Make the backend; `password` is that of Label Studio's basic authentication, `train` starts a run unless one is under way."""
+    app = FastAPI(title="moderation as an ML backend", docs_url=None, redoc_url=None, openapi_url=None)
+
+    def check(credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]) -> None:
+        given = "" if credentials is None else credentials.password
+        if password is not None and not secrets.compare_digest(given.encode(), password.encode()):
+            raise HTTPException(401, "give the backend's password in Label Studio: Settings, Model, basic authentication; any user name")
+
+    guarded = [Depends(check)]
+
+    @app.get("/")
+    @app.get("/health")  # Label Studio waits 1 s for it, and asks again and again: not a matter of the service
+    def health() -> dict[str, str]:
+        return {"status": "UP", "model_class": "moderation"}
+
+    @app.post("/setup", dependencies=guarded)
+    def setup() -> dict[str, str]:
+        return {"model_version": guesser.model_version()}
+
+    @app.get("/versions", dependencies=guarded)
+    def versions() -> dict[str, list[str]]:
+        return {"versions": [guesser.model_version()]}
+
+    @app.post("/predict", dependencies=guarded)
+    def predict(request: PredictRequest) -> dict[str, list[Any]]:
+        return {"results": predictions(guesser, request.tasks, find_target(request.label_config))}
+
+    @app.post("/webhook", dependencies=guarded)
+    def webhook(event: Event) -> dict[str, str]:
+        if event.action != _START:
+            return {"status": "ignored"}
+        if train is None:
+            raise HTTPException(409, "training is off: start `python -m annotation backend` with --train CONFIG")
+        return {"status": "started" if train() else "a training is under way already"}
+
+    for kind, status in {ServiceError: 503, InterfaceError: 422, RetrainingError: 500}.items():
+        app.add_exception_handler(kind, _say(status))
+    return app
+
+
+def predictions(guesser: Guesser, tasks: Sequence[Mapping[str, Any]], target: Target) -> list[Any]:
+    """Guess each task's label; a task whose purpose forbids a guess, or without a text that can be judged, gets an empty list: none.
+
+    Raises:
+        ServiceError: the service does not answer, or refuses to.
+
+    """
+    texts = [_text(task.get("data"), target.key) for task in tasks]
+    judged = iter(guesser.guess([text for text in texts if text is not None]))
+    guesses = [None if text is None else next(judged) for text in texts]
+    return [[] if guess is None else target.result(guess) for guess in guesses]
+
+
+def _text(data: Any, key: str) -> str | None:
+    """Find the text: our tasks have it as `text`, and what is shown as HTML."""
+    if not isinstance(data, dict) or data.get("purpose") in BLIND:
+        return None
+    text = data.get("text", data.get(key))
+    return text if isinstance(text, str) else None
+
+
+def _say(status: int) -> Callable[[Request, Exception], JSONResponse]:
+    def handle(_: Request, error: Exception) -> JSONResponse:
+        log.error("%s", error)
+        return JSONResponse({"detail": str(error)}, status)
+
+    return handle
+
+
+def trainer(retrainer: Retrainer, labels: Path) -> Callable[[], bool]:
+    """Make what the button does."""
+    return lambda: retrainer.start("started from Label Studio", count_labels(labels))
