@@ -38,8 +38,7 @@ def labelling_config() -> str:
 {choices}
 {cant_tell}
   </Choices>
-</View>
-"""
+</View>"""
 
 
 def _choice(chinese: str, english: str, alias: str, hotkey: int, hint: str) -> str:
