@@ -8,10 +8,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPBasic, HTTPBasicCredentials
-from label_studio_sdk.label_interface import LabelInterface
+from label_studio_sdk.label_interface.interface import LabelInterface
 from pydantic import BaseModel
 
 from annotation.errors import AnnotationError, RetrainingError, ServiceError
@@ -59,6 +59,9 @@ class InterfaceError(AnnotationError):
     """A labelling interface without a place for our labels."""
 
 
+_STATUS = {ServiceError: 503, InterfaceError: 422, RetrainingError: 500}
+
+
 @lru_cache(maxsize=8)
 def find_target(label_config: str) -> Target:
     """Find the choices that name all three labels, by any name that we know, whatever the control is called.
@@ -70,13 +73,17 @@ def find_target(label_config: str) -> Target:
     try:
         interface = LabelInterface(label_config)
         keys = {tag.name: str(tag.value_name) for tag in interface.objects}
-        controls = [(control.name, control.to_name[0], _names(control.labels)) for control in interface.controls if control.tag == "Choices"]
+        controls = [
+            (control.name, control.to_name[0], _names(control.labels)) for control in interface.controls if control.tag == "Choices"
+        ]
     except Exception as error:  # the parser raises what it likes
         raise InterfaceError(f"the labelling interface can't be read ({type(error).__name__})") from error
     for name, shown, names in controls:
         if len(names) == len(Label):
             return Target(name, shown, keys[shown], names)
-    raise InterfaceError(f"the labelling interface has no Choices with {', '.join(label.english for label in Label)}: see `annotation init`")
+    raise InterfaceError(
+        f"the labelling interface has no Choices with {', '.join(label.english for label in Label)}: see `annotation init`"
+    )
 
 
 def _names(choices: Sequence[str]) -> dict[Label, str]:
@@ -92,42 +99,58 @@ def _names(choices: Sequence[str]) -> dict[Label, str]:
 def create_app(guesser: Guesser, password: str | None = None, train: Callable[[], bool] | None = None) -> FastAPI:
     """Make the backend; `password` is that of Label Studio's basic authentication, `train` starts a run unless one is under way."""
     app = FastAPI(title="moderation as an ML backend", docs_url=None, redoc_url=None, openapi_url=None)
-
-    def check(credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]) -> None:
-        given = "" if credentials is None else credentials.password
-        if password is not None and not secrets.compare_digest(given.encode(), password.encode()):
-            raise HTTPException(401, "give the backend's password in Label Studio: Settings, Model, basic authentication; any user name")
-
-    guarded = [Depends(check)]
-
-    @app.get("/")
-    @app.get("/health")  # Label Studio waits 1 s for it, and asks again and again: not a matter of the service
-    def health() -> dict[str, str]:
-        return {"status": "UP", "model_class": "moderation"}
-
-    @app.post("/setup", dependencies=guarded)
-    def setup() -> dict[str, str]:
-        return {"model_version": guesser.model_version()}
-
-    @app.get("/versions", dependencies=guarded)
-    def versions() -> dict[str, list[str]]:
-        return {"versions": [guesser.model_version()]}
-
-    @app.post("/predict", dependencies=guarded)
-    def predict(request: PredictRequest) -> dict[str, list[Any]]:
-        return {"results": predictions(guesser, request.tasks, find_target(request.label_config))}
-
-    @app.post("/webhook", dependencies=guarded)
-    def webhook(event: Event) -> dict[str, str]:
-        if event.action != _START:
-            return {"status": "ignored"}
-        if train is None:
-            raise HTTPException(409, "training is off: start `python -m annotation backend` with --train CONFIG")
-        return {"status": "started" if train() else "a training is under way already"}
-
-    for kind, status in {ServiceError: 503, InterfaceError: 422, RetrainingError: 500}.items():
+    app.state.guesser, app.state.password, app.state.train = guesser, password, train
+    app.include_router(_open)
+    app.include_router(_guarded)
+    for kind, status in _STATUS.items():
         app.add_exception_handler(kind, _say(status))
     return app
+
+
+def _check(request: Request, credentials: Annotated[HTTPBasicCredentials | None, Depends(HTTPBasic(auto_error=False))]) -> None:
+    password = request.app.state.password
+    given = "" if credentials is None else credentials.password
+    if password is not None and not secrets.compare_digest(given.encode(), password.encode()):
+        raise HTTPException(401, "give the backend's password in Label Studio: Settings, Model, basic authentication; any user name")
+
+
+_open = APIRouter()
+_guarded = APIRouter(dependencies=[Depends(_check)])
+
+
+@_open.get("/health")
+def health() -> dict[str, str]:
+    """Say that the process is up; Label Studio asks again and again and waits 1 s, so the service is not asked."""
+    return {"status": "UP", "model_class": "moderation"}
+
+
+@_guarded.post("/setup")
+def setup(request: Request) -> dict[str, str]:
+    """Name the model."""
+    return {"model_version": request.app.state.guesser.model_version()}
+
+
+@_guarded.get("/versions")
+def versions(request: Request) -> dict[str, list[str]]:
+    """Name the models that there are: the one that serves."""
+    return {"versions": [request.app.state.guesser.model_version()]}
+
+
+@_guarded.post("/predict")
+def predict(asked: PredictRequest, request: Request) -> dict[str, list[Any]]:
+    """Guess, in the terms of the project's labelling interface."""
+    return {"results": predictions(request.app.state.guesser, asked.tasks, find_target(asked.label_config))}
+
+
+@_guarded.post("/webhook")
+def webhook(event: Event, request: Request) -> dict[str, str]:
+    """Start a training, if the button was pressed."""
+    if event.action != _START:
+        return {"status": "ignored"}
+    train = request.app.state.train
+    if train is None:
+        raise HTTPException(409, "training is off: start `python -m annotation backend` with --train CONFIG")
+    return {"status": "started" if train() else "a training is under way already"}
 
 
 def predictions(guesser: Guesser, tasks: Sequence[Mapping[str, Any]], target: Target) -> list[Any]:

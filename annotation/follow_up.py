@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
-from annotation.settle import Overlap, State, by_text, settle
+from annotation.settle import DEFAULT_OVERLAP, Overlap, State, by_text, settle
 from semantic_service.contract.answers import Answer, Purpose
 from semantic_service.contract.records import Record
 from semantic_service.contract.text import text_id
@@ -28,7 +28,7 @@ class Plan:
 
     chosen: int
     sent: Sent
-    overlap: Overlap = Overlap()
+    overlap: Overlap = DEFAULT_OVERLAP
     gold_share: float = GOLD_SHARE
 
     def __post_init__(self) -> None:
@@ -39,7 +39,7 @@ class Plan:
 def follow_up(answers: Collection[Answer], gold: Iterable[Record], suspects: Iterable[Record], plan: Plan) -> list[FollowUp]:
     """Say what to send beside the chosen posts: what was sent before under the same purpose is not sent again.
 
-    Gold posts must look like all others: give them, too, the model's guess.
+    An annotator must not be able to tell gold posts from those that were drawn at random: send both without the model's guess.
     """
     found = [*adjudications(answers, plan.overlap), *(FollowUp(record.text, Purpose.LABEL_ERROR) for record in suspects)]
     unsent = [item for item in found if (text_id(item.text), item.purpose) not in plan.sent]
@@ -63,7 +63,3 @@ def _gold(gold: Iterable[Record], plan: Plan, others: int) -> list[FollowUp]:
     fresh = {record.id: record for record in gold if (record.id, Purpose.GOLD) not in plan.sent}
     ordered = sorted(fresh.values(), key=lambda record: hashlib.sha256(f"gold {record.id}".encode()).digest())
     return [FollowUp(record.text, Purpose.GOLD) for record in ordered[: max(0, wanted)]]
-
-
-def _id(item: FollowUp) -> str:
-    return Record(item.text, Label.COMPLIANT, "", (), "").id

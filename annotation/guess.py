@@ -1,8 +1,7 @@
 """What the running service thinks of texts, over HTTP."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import batched
 from typing import Any
 
 import httpx
@@ -10,7 +9,8 @@ import httpx
 from annotation.errors import ServiceError
 from semantic_service.contract.labels import Label
 
-MAX_ITEMS = 256  # of a batch
+MAX_ITEMS = 256  # of a batch, and
+MAX_CHARS = 500_000  # since the service takes 4 MiB, and a character up to 4 bytes and its escape
 _TIMEOUT_S = 60.0
 _PROBE = "。"
 
@@ -38,7 +38,7 @@ class Guesser:
             ServiceError: the service does not answer, or refuses to.
 
         """
-        return [_guess(result) for some in batched(texts, MAX_ITEMS) for result in self._ask(some)["results"]]
+        return [_guess(result) for some in _batches(texts) for result in self._ask(some)["results"]]
 
     def model_version(self) -> str:
         """Name the model that judges now.
@@ -71,6 +71,17 @@ class Guesser:
         if status in {401, 403}:
             return f"the moderation service at {self._http.base_url} refuses the key ({status}): give one with the scope classify"
         return f"the moderation service at {self._http.base_url} answers {status}: see its log"
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    batch: list[str] = []
+    for text in texts:
+        if batch and (len(batch) == MAX_ITEMS or sum(map(len, batch)) + len(text) > MAX_CHARS):
+            yield batch
+            batch = []
+        batch.append(text)
+    if batch:
+        yield batch
 
 
 def _guess(result: dict[str, Any]) -> Guess | None:

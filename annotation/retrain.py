@@ -15,10 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from annotation.errors import RetrainingError
-from annotation.labels import count_labels
-from annotation.triggers import Bounds, due, look
 from semantic_service.contract.bundle import MANIFEST_FILE, write_atomically
-from semantic_service.store.store import Store
 
 FOLDER = Path("var/retrain")
 ATTEMPTS = 3  # that end without an exit status of training's own, such as by the kernel for want of memory
@@ -103,6 +100,16 @@ class Retrainer:
         except (OSError, ValueError) as error:
             raise RetrainingError(f"{path}: can't be read ({error}); remove it, and the next retraining starts anew") from error
 
+    def check(self) -> None:
+        """Refuse a config that is not there.
+
+        Raises:
+            RetrainingError: it is not.
+
+        """
+        if not self.config.is_file():
+            raise RetrainingError(f"{self.config}: no such training config, see training/configs/")
+
     def is_running(self) -> bool:
         """Whether a retraining is under way, whoever started it."""
         with self._locked() as lock:
@@ -115,8 +122,7 @@ class Retrainer:
             RetrainingError: the config is not there, or the state can't be read.
 
         """
-        if not self.config.is_file():
-            raise RetrainingError(f"{self.config}: no such training config, see training/configs/")
+        self.check()
         with self._locked() as lock:
             if lock is None:
                 return False
@@ -151,7 +157,8 @@ class Retrainer:
     def from_json(cls, text: str) -> Self:
         """Read what `start` gives to its process."""
         values = json.loads(text)
-        return cls(**{name: value if name == "training" else Path(value) for name, value in values.items()})
+        training = values.pop("training")
+        return cls(**{name: Path(value) for name, value in values.items()}, training=training)
 
     @contextmanager
     def _locked(self) -> Iterator[int | None]:
@@ -202,28 +209,6 @@ def _train(retraining: Retraining, run: Callable[..., int]) -> Retraining:
         if status:
             return replace(retraining, stage=Stage.FAILED)
     return replace(retraining, stage=Stage.PROMOTING)
-
-
-def retrain_if_due(store: Store, retrainer: Retrainer, labels: Path, bounds: Bounds) -> str | None:
-    """Start a retraining if there is a reason to, or carry on with an interrupted one; gives the reason, None if nothing was started.
-
-    Args:
-        store: judged posts, feedback and answers.
-        retrainer: what to start.
-        labels: the folder that batches of labels are written to.
-        bounds: what is reason enough.
-
-    Raises:
-        RetrainingError: the config is not there, or the state can't be read.
-
-    """
-    last, given = retrainer.last(), count_labels(labels)
-    if last is not None and last.is_unfinished:
-        reasons: Sequence[str] = [last.reason]
-    else:
-        reasons = due(look(store, given - (last.labels if last else 0), datetime.now(UTC)), bounds)
-    reason = "; ".join(reasons)
-    return reason if reason and retrainer.start(reason, given) else None
 
 
 if __name__ == "__main__":

@@ -29,6 +29,9 @@ class Overlap:
         return self.annotators if int.from_bytes(drawn[:4]) < self.share * 2**32 else 1
 
 
+DEFAULT_OVERLAP = Overlap()
+
+
 class State(StrEnum):
     """How far a post is."""
 
@@ -67,7 +70,7 @@ def votes(answers: Iterable[Answer]) -> dict[str, Label | None]:
     return {answer.annotator: answer.label for answer in answers if answer.purpose not in {Purpose.GOLD, Purpose.ADJUDICATION}}
 
 
-def settle(answers: Iterable[Answer], overlap: Overlap = Overlap()) -> Outcome:
+def settle(answers: Iterable[Answer], overlap: Overlap = DEFAULT_OVERLAP) -> Outcome:
     """Decide each post's label by its adjudicator, else by more than half of the votes; "can't tell" is a vote too."""
     records, states = [], {}
     for text_id, given in by_text(answers).items():

@@ -1,12 +1,16 @@
 """When to train anew: enough new labels, a model that misses too much or is overturned too often, or posts that have changed."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 
 from annotation.audit import audits, overturned
 from annotation.drift import Drift, drift
+from annotation.labels import count_labels
 from annotation.rates import Rate
-from annotation.settle import Overlap, settle
+from annotation.retrain import Retrainer
+from annotation.settle import DEFAULT_OVERLAP, Overlap, settle
 from semantic_service.store.store import Store
 
 
@@ -30,6 +34,9 @@ class Bounds:
             raise ValueError(f"rates must lie in (0, 1] and drift be above 0, got {self}")
 
 
+DEFAULT_BOUNDS = Bounds()
+
+
 @dataclass(frozen=True, slots=True)
 class Situation:
     """What is known of the model in use; None is not known. `new_labels` are those since the last retraining was ordered."""
@@ -40,7 +47,7 @@ class Situation:
     drift: Drift | None = None
 
 
-def look(store: Store, new_labels: int, now: datetime) -> Situation:
+def look(store: Store, overlap: Overlap, new_labels: int, now: datetime) -> Situation:
     """Gather what is known of the model that judged last."""
     newest = next(iter(store.reviews()), None)
     if newest is None:
@@ -48,7 +55,7 @@ def look(store: Store, new_labels: int, now: datetime) -> Situation:
     version, answers = newest.model_version, store.answers()
     return Situation(
         new_labels,
-        next((audit.missed for audit in audits(answers, settle(answers, Overlap())) if audit.model_version == version), None),
+        next((audit.missed for audit in audits(answers, settle(answers, overlap)) if audit.model_version == version), None),
         overturned(store.reviews(model_version=version), store.feedback()).corrected,
         drift(store.reviews(model_version=version), now),
     )
@@ -68,3 +75,39 @@ def due(situation: Situation, bounds: Bounds) -> list[str]:
     if situation.drift is not None and situation.drift.largest > bounds.drift:
         reasons.append(f"drift {situation.drift.largest:.2f}, above {bounds.drift:g}")
     return reasons
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The bounds, and how many people a label takes."""
+
+    bounds: Bounds = DEFAULT_BOUNDS
+    overlap: Overlap = DEFAULT_OVERLAP
+
+    def reasons(self, store: Store, new_labels: int) -> list[str]:
+        """Look, unless there are too few labels anyway, and judge."""
+        if new_labels < self.bounds.fewest_labels:
+            return []
+        return due(look(store, self.overlap, new_labels, datetime.now(UTC)), self.bounds)
+
+
+def retrain_if_due(store: Store, retrainer: Retrainer, labels: Path, rules: Rules) -> str | None:
+    """Start a retraining if there is a reason to, or carry on with an interrupted one; gives the reason, None if nothing was started.
+
+    Args:
+        store: judged posts, feedback and answers.
+        retrainer: what to start.
+        labels: the folder that batches of labels are written to.
+        rules: what is reason enough, and how many people a label takes.
+
+    Raises:
+        RetrainingError: the config is not there, or the state can't be read.
+
+    """
+    last, given = retrainer.last(), count_labels(labels)
+    if last is not None and last.is_unfinished:
+        reasons: Sequence[str] = [last.reason]
+    else:
+        reasons = rules.reasons(store, given - (last.labels if last else 0))
+    reason = "; ".join(reasons)
+    return reason if reason and retrainer.start(reason, given) else None

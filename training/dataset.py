@@ -161,7 +161,8 @@ def _as_benign(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
 def deduplicate(examples: Iterable[Example]) -> list[Example]:
     """Keep the first of equal texts; texts that come with several labels keep the most frequent, the severest of ties.
 
-    What annotators said later replaces what was said before: only the newest rows of a text count. Its labels of further tasks are joined from all copies, so that one file may hold the severity and another the category.
+    What annotators said later replaces what was said before: only the newest rows of a text count. Its labels of further tasks are
+    joined from all copies, so that one file may hold the severity and another the category.
     """
     by_id: dict[str, list[Example]] = {}
     for example in examples:

@@ -1,18 +1,18 @@
 """`backend`: our model inside Label Studio."""
 
 import argparse
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotation.errors import AnnotationError
 from annotation.labels import FOLDER
-from semantic_service.contract.addresses import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_EPILOG = """In Label Studio: Settings, Model, Connect Model; the URL is http://<this machine>:9090, basic authentication with any user name and
-the password of --password-file. Guesses appear when a task is opened; "Start Training" trains with --train.
+_EPILOG = """In Label Studio: Settings, Model, Connect Model; the URL is http://<this machine>:9090, basic authentication with any user name
+and the password of --password-file. Guesses appear when a task is opened; "Start Training" trains with --train.
 
 example
   python -m annotation backend --password-file backend.password --train training/configs/lora.yaml"""
@@ -45,7 +45,7 @@ def _backend(options: argparse.Namespace) -> int:
     from annotation.retrain import Retrainer
 
     password = _secret(options.password_file)
-    if password is None and not is_loopback(options.host):
+    if password is None and not _is_loopback(options.host):
         raise AnnotationError(f"--host {options.host} lets other machines in: give --password-file FILE too")
     if password is None and options.train:
         raise AnnotationError("--train lets whoever reaches the port start trainings: give --password-file FILE too")
@@ -61,6 +61,13 @@ def _backend(options: argparse.Namespace) -> int:
         log_level="warning",
     )
     return 0
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _secret(path: Path | None) -> str | None:

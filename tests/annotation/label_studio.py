@@ -3,20 +3,19 @@
 import shutil
 import sqlite3
 import subprocess
-import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.deadline import PATIENCE_S, until
-from tests.served import LOOPBACK, PROJECT, free_port, killed_in_the_end
+from tests.served import LOOPBACK, PROJECT, free_port
 
 ENVIRONMENT = PROJECT / ".venv" / "label-studio"
 PROGRAM = ENVIRONMENT / "bin" / "label-studio"
-EMAIL, PASSWORD = "annotator@example.com", "a-password-1"
+EMAIL, PASSWORD = "admin@example.com", "pass-word-1"
 TOKEN = "0123456789abcdef0123456789abcdef01234567"
 START_S = 600.0  # of which a fresh database takes 40 s on an idle machine
 needs_label_studio = pytest.mark.skipif(not PROGRAM.exists(), reason="needs a Label Studio: make .venv/label-studio/.stamp")
@@ -41,40 +40,49 @@ _SETTINGS = {
 
 @dataclass
 class LabelStudio:
-    """A server, and where it keeps its data."""
+    """A server on the data in `folder`, which may be empty; it can be stopped and started again."""
 
-    url: str
     folder: Path
-    process: subprocess.Popen
+    port: int = field(default_factory=free_port)
+    process: subprocess.Popen | None = None
+
+    @property
+    def url(self):
+        return f"http://{LOOPBACK}:{self.port}"
+
+    def start(self):
+        home = self.folder / "home"
+        home.mkdir(parents=True, exist_ok=True)
+        places = {name: str(home) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")}
+        # Nothing of ours: it would read HOST, PORT, DEBUG and more.
+        environment = {"PATH": "/usr/bin:/bin", "LABEL_STUDIO_BASE_DATA_DIR": str(self.folder)} | places | _SETTINGS
+        command = [PROGRAM, "start", "--no-browser", "--internal-host", LOOPBACK, "--port", str(self.port)]
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        until(self.is_up, START_S)
+
+    def is_up(self):
+        assert self.process.poll() is None, (self.folder / "log").read_text("utf-8")
+        try:
+            with urllib.request.urlopen(f"{self.url}/health", timeout=PATIENCE_S) as response:
+                return response.status == 200
+        except OSError:
+            return False
 
     def stop(self):
         self.process.kill()
         self.process.wait(PATIENCE_S)
 
-    def is_up(self):
-        assert self.process.poll() is None, (self.folder / "log").read_text("utf-8")
-        try:
-            return urllib.request.urlopen(f"{self.url}/health", timeout=PATIENCE_S).status == 200
-        except (urllib.error.URLError, ConnectionError, TimeoutError):
-            return False
-
 
 @contextmanager
-def label_studio(folder, port=None):
-    """Run a server on the data in `folder`, which may be empty, until the block ends."""
-    port = port or free_port()
-    home = folder / "home"
-    home.mkdir(parents=True, exist_ok=True)
-    places = {name: str(home) for name in ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")}
-    # Nothing of ours: it would read HOST, PORT, DEBUG and more.
-    environment = {"PATH": "/usr/bin:/bin", "LABEL_STUDIO_BASE_DATA_DIR": str(folder)} | places | _SETTINGS
-    command = [PROGRAM, "start", "--no-browser", "--internal-host", LOOPBACK, "--port", str(port)]
-    with (folder / "log").open("ab") as log:
-        process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
-    with killed_in_the_end(process):
-        server = LabelStudio(f"http://{LOOPBACK}:{port}", folder, process)
-        until(server.is_up, START_S)
+def label_studio(folder):
+    """Run a server until the block ends."""
+    server = LabelStudio(folder)
+    try:
+        server.start()
         yield server
+    finally:
+        server.stop()
 
 
 def migrated(folder):
@@ -82,12 +90,12 @@ def migrated(folder):
     version = next(ENVIRONMENT.glob("lib/*/site-packages/label_studio-*.dist-info")).name
     kept = ENVIRONMENT / f"{version}.sqlite3"
     if not kept.exists():
-        with label_studio(folder / "first") as server:
-            server.stop()
-            aside = kept.with_suffix(".partial")
-            with closing(sqlite3.connect(server.folder / _DATABASE)) as source, closing(sqlite3.connect(aside)) as copy:
-                source.backup(copy)
-            aside.replace(kept)
+        with label_studio(folder / "first"):
+            pass
+        aside = kept.with_suffix(".partial")
+        with closing(sqlite3.connect(folder / "first" / _DATABASE)) as source, closing(sqlite3.connect(aside)) as copy:
+            source.backup(copy)
+        aside.replace(kept)
     fresh = folder / "data"
     fresh.mkdir()
     shutil.copyfile(kept, fresh / _DATABASE)

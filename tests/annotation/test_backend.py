@@ -1,0 +1,193 @@
+import base64
+import hashlib
+import json
+from http.client import HTTPConnection
+
+import pytest
+from starlette.testclient import TestClient
+
+pytest.importorskip("label_studio_sdk", reason="needs the annotation extra: pip install -r requirements/annotation.txt")
+
+from annotation.__main__ import main
+from annotation.backend import InterfaceError, create_app, find_target
+from annotation.errors import ServiceError
+from annotation.guess import MAX_CHARS, MAX_ITEMS, Guess, Guesser, _batches
+from semantic_service.contract.answers import Purpose
+from semantic_service.contract.labels import Label
+from tests.deadline import PATIENCE_S, until
+from tests.served import LOOPBACK, free_port, killed_in_the_end, serving, start
+
+INTERFACE = """<View>
+  <HyperText name="post" value="$html"/>
+  <Choices name="mood" toName="post"><Choice value="好"/><Choice value="坏"/></Choices>
+  <Choices name="verdict" toName="post">
+    <Choice value="合规" alias="compliant" hotkey="1"/><Choice value="疑似" alias="suspicious" hotkey="2"/>
+    <Choice value="违规" alias="violation" hotkey="3"/><Choice value="无法判断" alias="cant_tell" hotkey="4"/>
+  </Choices>
+</View>"""
+PLAIN = """<View><Text name="t" value="$content"/><Choices name="c" toName="t">
+<Choice value="正常"/><Choice value="可疑"/><Choice value="违规"/></Choices></View>"""
+PASSWORD = "a long password"
+
+
+class FakeGuesser:
+    """Sees a violation in every text with 赌, and can be down."""
+
+    is_down = False
+
+    def guess(self, texts):
+        self.model_version()
+        return [Guess(Label.VIOLATION if "赌" in text else Label.COMPLIANT, 0.75, "v1") if text else None for text in texts]
+
+    def model_version(self):
+        if self.is_down:
+            raise ServiceError("the moderation service does not answer")
+        return "v1"
+
+
+@pytest.fixture
+def guesser():
+    return FakeGuesser()
+
+
+@pytest.fixture
+def client(guesser):
+    with TestClient(create_app(guesser)) as client:
+        yield client
+
+
+def predict(client, *data, interface=INTERFACE):
+    tasks = [{"id": number, "data": some} for number, some in enumerate(data)]
+    return client.post("/predict", json={"tasks": tasks, "project": "1.2", "label_config": interface, "params": {}})
+
+
+def test_a_guess_is_said_in_the_terms_of_the_projects_interface(client):
+    answer = predict(client, {"text": "来赌", "html": "<b>来赌</b>"})
+    choice = {"from_name": "verdict", "to_name": "post", "type": "choices", "value": {"choices": ["violation"]}}
+    assert answer.json() == {"results": [{"result": [choice], "score": 0.75, "model_version": "v1"}]}
+
+
+def test_an_interface_of_somebody_elses_is_understood_by_its_labels(client):
+    [result] = predict(client, {"content": "好天气"}, interface=PLAIN).json()["results"]
+    assert result["result"][0] == {"from_name": "c", "to_name": "t", "type": "choices", "value": {"choices": ["正常"]}}
+
+
+def test_every_task_has_its_place_also_one_that_can_not_be_judged(client):
+    results = predict(client, {"text": "来赌"}, {"text": ""}, {}, {"text": 3}, {"text": "好"}).json()["results"]
+    assert [bool(result) for result in results] == [True, False, False, False, True]
+    assert results[4]["result"][0]["value"]["choices"] == ["compliant"]
+
+
+@pytest.mark.parametrize("purpose", [Purpose.RANDOM, Purpose.GOLD, Purpose.ADJUDICATION])
+def test_no_guess_is_shown_where_people_are_to_judge_by_themselves(client, purpose):
+    assert predict(client, {"text": "来赌", "purpose": purpose}).json() == {"results": [[]]}
+
+
+def test_health_answers_though_the_service_is_down(client, guesser):
+    guesser.is_down = True
+    assert client.get("/health").json()["status"] == "UP"
+
+
+@pytest.mark.parametrize(("method", "path"), [("POST", "/setup"), ("GET", "/versions")])
+def test_the_model_is_named(client, method, path):
+    assert "v1" in client.request(method, path, json={"project": "1.2", "schema": INTERFACE}).text
+
+
+def test_a_service_that_is_down_is_told_in_words(client, guesser):
+    guesser.is_down = True
+    for answer in (client.post("/setup", json={}), client.get("/versions"), predict(client, {"text": "来赌"})):
+        assert (answer.status_code, answer.json()) == (503, {"detail": "the moderation service does not answer"})
+
+
+@pytest.mark.parametrize("interface", ["<View>", "no XML", '<View><Text name="t" value="$text"/></View>', PLAIN.replace("可疑", "奇怪")])
+def test_an_interface_without_our_labels_is_refused_in_words(client, interface):
+    answer = predict(client, {"text": "来赌"}, interface=interface)
+    assert answer.status_code == 422
+    assert "the labelling interface" in answer.json()["detail"]
+    with pytest.raises(InterfaceError):
+        find_target(interface)
+
+
+def test_only_the_button_starts_a_training_and_only_with_the_password(guesser):
+    started = []
+    app = create_app(guesser, PASSWORD, lambda: not started and not started.append(1))
+    with TestClient(app) as client:
+        press = {"action": "START_TRAINING", "project": {"id": 1}}
+        for auth in (None, ("any", "wrong")):
+            assert client.post("/webhook", json=press, auth=auth).status_code == 401
+        client.auth = ("any", PASSWORD)
+        assert client.post("/webhook", json={"action": "ANNOTATION_CREATED", "annotation": {}}).json() == {"status": "ignored"}
+        assert started == []
+        assert [client.post("/webhook", json=press).json()["status"] for _ in range(2)] == ["started", "a training is under way already"]
+
+
+def test_without_a_config_the_button_says_that_training_is_off(client):
+    answer = client.post("/webhook", json={"action": "START_TRAINING"})
+    assert answer.status_code == 409
+    assert "--train CONFIG" in answer.json()["detail"]
+
+
+def test_texts_are_sent_in_batches_that_the_service_takes():
+    texts = ["短"] * (MAX_ITEMS + 1) + ["长" * (MAX_CHARS // 2)] * 3
+    batches = list(_batches(texts))
+    assert [text for batch in batches for text in batch] == texts
+    assert all(len(batch) <= MAX_ITEMS and sum(map(len, batch)) <= MAX_CHARS for batch in batches)
+    assert len(batches) == 4
+
+
+def test_a_service_that_is_not_there_is_named():
+    guesser = Guesser(f"http://{LOOPBACK}:{free_port()}")
+    with pytest.raises(ServiceError, match="does not answer"):
+        guesser.guess(["好"])
+    guesser.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--host", "0.0.0.0"], "lets other machines in"),
+        (["--train", "training/configs/lora.yaml"], "--password-file"),
+        (["--password-file", "gone"], "gone: can't be read"),
+    ],
+)
+def test_a_backend_that_strangers_could_use_does_not_start(arguments, reason, capsys):
+    assert main(["backend", *arguments]) == 2
+    assert reason in capsys.readouterr().err
+
+
+def ask(port, method, path, body=None):
+    connection = HTTPConnection(LOOPBACK, port, timeout=PATIENCE_S)
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {base64.b64encode(f'ls:{PASSWORD}'.encode()).decode()}"}
+    try:
+        connection.request(method, path, json.dumps(body), headers)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+    except ConnectionRefusedError:
+        return None
+    finally:
+        connection.close()
+
+
+@pytest.mark.slow
+def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_is_gone(tiny_bundle, tmp_path):
+    (tmp_path / "password").write_text(PASSWORD, "utf-8")
+    (tmp_path / "key").write_text("forum", "utf-8")
+    keys = tmp_path / "keys.toml"
+    keys.write_text(f'[forum]\nsha256 = "{hashlib.sha256(b"forum").hexdigest()}"\nscopes = ["classify"]\n', "utf-8")
+    port, log, task = free_port(), tmp_path / "backend.log", [{"id": 1, "data": {"text": "来赌一把"}}, {"id": 2, "data": {"text": " "}}]
+    with serving(tiny_bundle.path, tmp_path, keys=keys) as service:
+        files = ["--password-file", tmp_path / "password", "--key-file", tmp_path / "key"]
+        arguments = ["backend", "--port", port, "--service", f"http://{LOOPBACK}:{service.port}", *files]
+        with killed_in_the_end(start(tiny_bundle.path, log, module="annotation", arguments=arguments)) as process:
+            until(lambda: process.poll() is not None or ask(port, "GET", "/health"))
+            assert process.poll() is None, log.read_text("utf-8")
+            assert ask(port, "POST", "/setup", {"project": "1.2"}) == (200, {"model_version": "tiny-1"})
+            status, answer = ask(port, "POST", "/predict", {"tasks": task * 300, "label_config": INTERFACE})
+            assert (status, len(answer["results"])) == (200, 600)
+            assert answer["results"][598]["result"][0]["value"]["choices"] == ["violation"]
+            assert answer["results"][599] == []
+            service.stop()
+            status, answer = ask(port, "POST", "/predict", {"tasks": task, "label_config": INTERFACE})
+            assert status == 503
+            assert "does not answer" in answer["detail"]
+            assert ask(port, "GET", "/health")[0] == 200
