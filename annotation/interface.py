@@ -25,16 +25,15 @@ _STYLE = """
 
 def labelling_config() -> str:
     """Write the interface as Label Studio's XML (https://labelstud.io/tags)."""
-    choices = "\n".join(
-        _choice(label.chinese, label.english, label.english, int(label) + 1, _HINTS[label]) for label in Label
-    )
+    choices = "\n".join(_choice(label.chinese, label.english, label.english, int(label) + 1, _HINTS[label]) for label in Label)
     cant_tell = _choice("无法判断", "can't tell", CANT_TELL, len(Label) + 1, "看不懂或缺少上下文 unclear, or it needs context")
     return f"""<View>
   <Style>{_STYLE}</Style>
   <Header value="$scene_line" size="6"/>
   <HyperText name="{POST_OBJECT}" value="$html" inline="true" selectionEnabled="false"/>
   <Header value="$guess" size="6"/>
-  <Choices name="{LABEL_CONTROL}" toName="{POST_OBJECT}" choice="single-radio" showInline="true" required="true" requiredMessage="请选择 choose: 1, 2, 3, 4">
+  <Choices name="{LABEL_CONTROL}" toName="{POST_OBJECT}" choice="single-radio" showInline="true"
+           required="true" requiredMessage="请选择 choose: 1, 2, 3, 4">
 {choices}
 {cant_tell}
   </Choices>

@@ -16,6 +16,7 @@ from annotation.interface import labelling_config
 from annotation.settings import SECRET_HEADER, Settings
 from annotation.tasks import PREDICTED_BY, Placed, Task
 
+TIMEOUT_S = 60.0
 PAGE_TASKS = 1000
 PAGE_ANSWERED = 200
 WEBHOOK_ACTIONS = ["ANNOTATION_CREATED", "ANNOTATIONS_CREATED", "ANNOTATION_UPDATED"]
@@ -42,38 +43,38 @@ class Studio:
         self.project = project
 
     @classmethod
-    def find(cls, settings: Settings) -> Self:
-        """Find the project by its title; the oldest, if several have it.
+    @contextmanager
+    def find(cls, settings: Settings) -> Iterator[Self]:
+        """Find the project by its title, the oldest if several have it; connected until the block ends.
 
         Raises:
             ProjectGoneError: there is none.
             StudioError: Label Studio can't be asked.
 
         """
-        with _in_words(settings.url):
-            client = _client(settings)
-            found = _projects(client, settings.project)
-        if not found:
-            raise ProjectGoneError(f"{settings.url} has no project {settings.project!r}: `python -m annotation init` makes it")
-        return cls(client, settings.url, min(found))
+        with _connected(settings) as client:
+            with _in_words(settings.url):
+                found = _projects(client, settings.project)
+            if not found:
+                raise ProjectGoneError(f"{settings.url} has no project {settings.project!r}: `python -m annotation init` makes it")
+            yield cls(client, settings.url, min(found))
 
     @classmethod
-    def init(cls, settings: Settings) -> Self:
-        """Find the project and bring its labelling interface up to date, or make it.
+    @contextmanager
+    def init(cls, settings: Settings) -> Iterator[Self]:
+        """Find the project and bring its labelling interface up to date, or make it; connected until the block ends.
 
         Raises:
             StudioError: Label Studio can't be asked, or refuses.
 
         """
-        with _in_words(settings.url):
-            client = _client(settings)
-            found = _projects(client, settings.project)
-            if not found:
-                return cls(client, settings.url, _create(client, settings))
-            project = client.projects.get(min(found))
-            if project.label_config != labelling_config():
-                client.projects.update(min(found), label_config=labelling_config(), request_options=ONCE)
-        return cls(client, settings.url, min(found))
+        with _connected(settings) as client:
+            with _in_words(settings.url):
+                found = _projects(client, settings.project)
+                project = client.projects.get(min(found)) if found else _create(client, settings.project)
+                if project.label_config != labelling_config():
+                    client.projects.update(project.id, label_config=labelling_config(), request_options=ONCE)
+            yield cls(client, settings.url, project.id)
 
     @property
     def page(self) -> str:
@@ -154,20 +155,25 @@ class Studio:
             self._client.webhooks.create(**call, headers={SECRET_HEADER: secret}, request_options=ONCE)
 
 
-def _client(settings: Settings) -> LabelStudio:
+@contextmanager
+def _connected(settings: Settings) -> Iterator[LabelStudio]:
     if settings.token is None:
         raise TokenError(f"no token: copy one from {settings.url.rstrip('/')}/user/account into ANNOTATION_TOKEN (legacy or personal)")
-    return LabelStudio(base_url=f"{settings.url.rstrip('/')}/", api_key=settings.token.get_secret_value())
+    with httpx.Client(timeout=TIMEOUT_S, follow_redirects=True) as http:
+        with _in_words(settings.url):
+            url = f"{settings.url.rstrip('/')}/"
+            client = LabelStudio(base_url=url, api_key=settings.token.get_secret_value(), httpx_client=http)
+        yield client
 
 
 def _projects(client: LabelStudio, title: str) -> list[int]:
     return [project.id for project in client.projects.list(title=title, page_size=100) if project.title == title]
 
 
-def _create(client: LabelStudio, settings: Settings) -> int:
+def _create(client: LabelStudio, title: str) -> Any:
     """Make the project. What can be changed in its settings later is set here only, so that `init` undoes nobody's choice."""
-    created = client.projects.create(
-        title=settings.project,
+    return client.projects.create(
+        title=title,
         label_config=labelling_config(),
         sampling="Uncertainty sampling",
         show_collab_predictions=False,  # the guess is shown, not filled in
@@ -175,8 +181,6 @@ def _create(client: LabelStudio, settings: Settings) -> int:
         maximum_annotations=1,  # a task's own number is set by `ask`
         request_options=ONCE,
     )
-    assert created.id is not None
-    return created.id
 
 
 def _filter(column: str, operator: str, kind: str, value: object) -> dict[str, object]:

@@ -43,8 +43,8 @@ class Placed:
 def to_task(review: Review, purpose: Purpose, annotators: int = 1) -> Task:
     """Make the task that asks so many people about a post.
 
-    What can be filtered by in Label Studio's Data Manager is in `data`. Its uncertainty sampling serves the lowest score first: so the score
-    of an uncertain post is the model's confidence, and the others', which the model may be sure of, are spread evenly among those.
+    What can be filtered by in Label Studio's Data Manager is in `data`. Its uncertainty sampling serves the lowest score first: so the
+    score of an uncertain post is the model's confidence, and the others', which the model may be sure of, are spread evenly among those.
 
     Raises:
         TaskError: nothing of the text is shown, or the confidence is not a probability.

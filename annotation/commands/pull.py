@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from annotation.commands.options import Commands, declare, opened
 
 if TYPE_CHECKING:
-    from annotation.exchange import Fetched
     from annotation.settings import Settings
     from annotation.state import State
     from annotation.studio import Studio
@@ -30,16 +29,17 @@ def _pull(_: argparse.Namespace) -> int:
     from annotation.studio import Studio
 
     settings = Settings.from_environment()
-    print(f"{fetch(Studio.find(settings), State(settings.state), settings).changed} answers new or changed")
+    with Studio.find(settings) as studio:
+        print(f"{fetch(studio, State(settings.state), settings)} answers new or changed")
     return 0
 
 
-def fetch(studio: "Studio", state: "State", settings: "Settings") -> "Fetched":
-    """Bring the answers into the store; names what can't be read."""
+def fetch(studio: "Studio", state: "State", settings: "Settings") -> int:
+    """Bring the answers into the store; says how many are new or changed, and names what can't be read."""
     from annotation.exchange import pull
 
     with opened(settings) as store:
         fetched = pull(studio, state, store.save_answers)
     for problem in fetched.unreadable:
         print(f"left out: {problem}", file=sys.stderr)
-    return fetched
+    return fetched.changed

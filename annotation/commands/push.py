@@ -36,9 +36,9 @@ def _push(options: argparse.Namespace) -> int:
     from annotation.studio import Studio
 
     settings = Settings.from_environment()
-    studio = Studio.find(settings)
-    sent = send_chosen(studio, State(settings.state), settings, options.count)
-    print(f"{sent} tasks sent: {studio.page}")
+    with Studio.find(settings) as studio:
+        sent = send_chosen(studio, State(settings.state), settings, options.count)
+        print(f"{sent} tasks sent: {studio.page}")
     return 0
 
 

@@ -29,10 +29,10 @@ def _status(_: argparse.Namespace) -> int:
     settings = Settings.from_environment()
     with opened(settings) as store:
         answers = store.answers()
-    studio = Studio.find(settings)
-    counts, pulled = studio.counts(), State(settings.state).pulled(studio.project)
+    with Studio.find(settings) as studio:
+        page, counts, pulled = studio.page, studio.counts(), State(settings.state).pulled(studio.project)
     rows = [
-        ("project", studio.page),
+        ("project", page),
         ("tasks", f"{counts.tasks}"),
         ("waiting for answers", f"{counts.tasks - counts.finished}"),
         ("answered in full", f"{counts.finished}"),

@@ -21,8 +21,8 @@ _EPILOG = """examples
   python -m annotation sync                                       both every minute
   ANNOTATION_WEBHOOK_SECRET=... python -m annotation sync         and answers are fetched as soon as they are given (see `init`)
 
-Keeps ANNOTATION_QUEUE tasks waiting for annotators. While Label Studio or the database is away it waits, and says so once. Ctrl-C ends it; a
-kill at any moment loses and doubles nothing."""
+Keeps ANNOTATION_QUEUE tasks waiting for annotators. While Label Studio or the database is away it waits, and says so once. Ctrl-C ends it;
+a kill at any moment loses and doubles nothing."""
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
@@ -60,7 +60,6 @@ class _Exchange:
     def __init__(self, settings: "Settings", state: "State") -> None:
         self._settings = settings
         self._state = state
-        self._studio: Studio | None = None
 
     def keep_on(self, interval_s: float, answered: threading.Event) -> None:
         """Pull at once when told so, pull and push at intervals. A mistake in the settings ends it in the first round; later it waits."""
@@ -71,12 +70,9 @@ class _Exchange:
         is_well, next_push = True, 0.0
         while True:
             try:
-                self._pull()
-                if time.monotonic() >= next_push:
-                    self._push()
-                    next_push = time.monotonic() + interval_s
+                self._round(is_push_due=(is_push_due := time.monotonic() >= next_push))
+                next_push = time.monotonic() + interval_s if is_push_due else next_push
             except survived as error:
-                self._studio = None
                 if is_well:
                     _say(f"{error}; trying again every {interval_s:g} s")
                 is_well = False
@@ -87,23 +83,19 @@ class _Exchange:
             answered.wait(max(0.0, next_push - time.monotonic()) if is_well else interval_s)
             answered.clear()
 
-    def _pull(self) -> None:
-        if changed := fetch(self._connected(), self._state, self._settings).changed:
-            _say(f"{changed} answers new or changed")
+    def _round(self, *, is_push_due: bool) -> None:
+        from annotation.studio import Studio
 
-    def _push(self) -> None:
-        studio = self._connected()
+        with Studio.find(self._settings) as studio:
+            if changed := fetch(studio, self._state, self._settings):
+                _say(f"{changed} answers new or changed")
+            if is_push_due and (sent := self._top_up(studio)):
+                _say(f"{sent} tasks sent")
+
+    def _top_up(self, studio: "Studio") -> int:
         counts = studio.counts()
         room = self._settings.queue - (counts.tasks - counts.finished)
-        if room >= self._settings.queue * LEAST_ROOM and (sent := send_chosen(studio, self._state, self._settings, room)):
-            _say(f"{sent} tasks sent")
-
-    def _connected(self) -> "Studio":
-        if self._studio is None:
-            from annotation.studio import Studio
-
-            self._studio = Studio.find(self._settings)
-        return self._studio
+        return send_chosen(studio, self._state, self._settings, room) if room >= self._settings.queue * LEAST_ROOM else 0
 
 
 def _say(what: str) -> None:

@@ -46,3 +46,12 @@ def store(settings):
     opened = Store.open(settings.database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def studio(settings):
+    """Give the test's project, new and empty."""
+    from annotation.studio import Studio  # noqa: PLC0415 - the SDK takes seconds, and only the slow tests need it
+
+    with Studio.init(settings) as made:
+        yield made
