@@ -3,13 +3,15 @@ PYTHON ?= python3.11
 SERVE := .venv/serve
 TEST := .venv/test
 TRAIN := .venv/train
+ANNOTATION := .venv/annotation
+LABEL_STUDIO := .venv/label-studio
 PIP := bin/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help run train-env test test-all lint fix bench lock clean
+.PHONY: help run train-env annotation-env label-studio test test-all lint fix bench lock clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: $(SERVE)/.stamp ## serve the embedded model on http://127.0.0.1:8000
 	$(SERVE)/bin/python -m semantic_service
@@ -17,7 +19,7 @@ run: $(SERVE)/.stamp ## serve the embedded model on http://127.0.0.1:8000
 test: $(SERVE)/.stamp $(TEST)/.stamp ## the quick tests (no torch; under 3 minutes)
 	$(TEST)/bin/python -m pytest -m "not slow"
 
-test-all: $(SERVE)/.stamp $(TRAIN)/.stamp ## every test: trains, exports, starts servers, kills and resumes
+test-all: $(SERVE)/.stamp $(TRAIN)/.stamp $(LABEL_STUDIO)/.stamp ## every test: trains, exports, starts servers, kills and resumes
 	$(TRAIN)/bin/python -m pytest
 
 lint: $(TRAIN)/.stamp ## format, rules, types, import contracts
@@ -34,6 +36,11 @@ bench: $(SERVE)/.stamp ## measure engine and HTTP speed in one run
 	$(SERVE)/bin/python tests/bench/serving.py
 
 train-env: $(TRAIN)/.stamp ## only make the training environment: .venv/train/bin/python -m training ...
+
+annotation-env: $(ANNOTATION)/.stamp ## only make the annotators' environment: .venv/annotation/bin/python -m annotation ...
+
+label-studio: $(LABEL_STUDIO)/.stamp ## run a Label Studio on http://127.0.0.1:8080, its data in var/label-studio
+	$(LABEL_STUDIO)/bin/label-studio start --no-browser --internal-host 127.0.0.1 --data-dir var/label-studio
 
 lock: $(TRAIN)/.stamp ## pin every requirement anew
 	sh requirements/lock.sh $(TRAIN)/bin/pip-compile
@@ -54,4 +61,14 @@ $(TEST)/.stamp: requirements/test.txt
 $(TRAIN)/.stamp: requirements/train.txt requirements/dev.txt
 	$(PYTHON) -m venv $(TRAIN)
 	$(TRAIN)/$(PIP) -r requirements/train.txt -r requirements/dev.txt
+	@touch $@
+
+$(ANNOTATION)/.stamp: requirements/annotation.txt
+	$(PYTHON) -m venv $(ANNOTATION)
+	$(ANNOTATION)/$(PIP) --require-hashes -r requirements/annotation.txt
+	@touch $@
+
+$(LABEL_STUDIO)/.stamp: requirements/label-studio.txt
+	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(LABEL_STUDIO)/$(PIP) --require-hashes -r requirements/label-studio.txt
 	@touch $@

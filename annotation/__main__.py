@@ -3,25 +3,32 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
-from annotation.commands import backend, report
+from annotation.commands import backend, init, pull, push, report, status, sync
 from annotation.errors import AnnotationError
 from semantic_service.store.errors import StoreError
 
-_GROUPS: tuple[ModuleType, ...] = (backend, report)
-_EPILOG = """exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""
+_GROUPS = (init, push, pull, sync, status, report, backend)
+_EPILOG = """examples
+  python -m annotation init        make the project on Label Studio; ANNOTATION_URL and ANNOTATION_TOKEN say where
+  python -m annotation push        send posts that people should label
+  python -m annotation pull        fetch their answers
+  python -m annotation sync        both, for ever
+  python -m annotation status      how far it is
+
+Settings are ANNOTATION_* variables: deploy/annotation.env.example.
+exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; give its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        status: int = options.command(options)
+        exit_status: int = options.command(options)
     except (AnnotationError, StoreError) as error:
         print(f"annotation: {error}", file=sys.stderr)
         return error.exit_status if isinstance(error, AnnotationError) else 2
-    return status
+    return exit_status
 
 
 def _parser() -> argparse.ArgumentParser:

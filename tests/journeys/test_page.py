@@ -1,67 +1,24 @@
 """A person tries a text on the page, in a real browser."""
 
 import json
-import shutil
-import subprocess
-import urllib.request
-from itertools import count
 
 import pytest
-from websockets.sync.client import connect
 
-from tests.deadline import PATIENCE_S, until
-from tests.served import killed_in_the_end, serving
+from tests.browser import browsing, needs_chromium
+from tests.deadline import until
+from tests.served import serving
 
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.timeout(180),
-    pytest.mark.skipif(CHROMIUM is None, reason="the page is tried in Chromium: apt-get install chromium"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), needs_chromium]
 PHONE = "--window-size=360,640"
-
-
-class Page:
-    """One tab, driven over the DevTools protocol (https://chromedevtools.github.io/devtools-protocol/)."""
-
-    def __init__(self, socket):
-        self._socket = socket
-        self._numbers = count(1)
-
-    def call(self, method, **parameters):
-        number = next(self._numbers)
-        self._socket.send(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (answer := json.loads(self._socket.recv(PATIENCE_S))).get("id") != number:
-            pass
-        return answer["result"]
-
-    def run(self, script):
-        return self.call("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
 
 
 @pytest.fixture
 def page(tiny_bundle, tmp_path):
-    profile = tmp_path / "profile"
-    options = [
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--accept-lang=zh-CN",
-        "--remote-debugging-port=0",
-        PHONE,
-        f"--user-data-dir={profile}",
-    ]
-    with serving(tiny_bundle.path, tmp_path) as server, (tmp_path / "browser").open("wb") as said:
+    with serving(tiny_bundle.path, tmp_path) as server:
         url = f"http://127.0.0.1:{server.port}/"
-        with killed_in_the_end(subprocess.Popen([CHROMIUM, *options, url], stdout=said, stderr=said)) as browser:
-            chosen = profile / "DevToolsActivePort"
-            until(lambda: browser.poll() is not None or (chosen.exists() and chosen.read_text().count("\n")))
-            tabs = f"http://127.0.0.1:{chosen.read_text().split()[0]}/json"
-            tab = until(lambda: next((tab for tab in json.load(urllib.request.urlopen(tabs)) if tab["url"] == url), None))
-            with connect(tab["webSocketDebuggerUrl"], max_size=None) as socket:
-                tried = Page(socket)
-                until(lambda: tried.run("location.href + document.readyState") == f"{url}complete")
-                yield tried
+        with browsing(url, tmp_path, PHONE) as tried:
+            until(lambda: tried.run("location.href + document.readyState") == f"{url}complete")
+            yield tried
 
 
 def judge(page, text):
