@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from annotation.commands import backend, report, simulate
+from annotation.commands import backend, report, select, simulate
 from annotation.errors import AnnotationError
 from semantic_service.store.errors import StoreError
 
-_GROUPS: tuple[ModuleType, ...] = (backend, report, simulate)
+_GROUPS: tuple[ModuleType, ...] = (select, backend, report, simulate)
 _EPILOG = """exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""
 
 

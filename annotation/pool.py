@@ -40,27 +40,29 @@ class _Row:
 _Values = Mapping[str, Any] | str  # or why there are none
 
 
-def read_store(url: str) -> Iterator[Review]:
-    """Read the review store at a SQLAlchemy URL, the newest review first.
+def read(source: str, text_column: str, service: Service) -> Iterator[Review | Skipped]:
+    """Read the review store, where `source` is a SQLAlchemy URL, else a file.
+
+    A TSV that `semantic_service.batch` scored is taken as it is. The texts of any other TSV, JSONL or text file (a post a line) are
+    judged by the service. Of a file's columns, `data_id` and `scene` are read too.
 
     Raises:
         StoreError: the database can't be used.
-
-    """
-    with closing(Store.open(url)) as store:
-        yield from store.reviews()
-
-
-def read_file(path: Path, text_column: str, service: Service) -> Iterator[Review | Skipped]:
-    """Read a TSV that `semantic_service.batch` scored; have the service judge the texts of any other TSV, JSONL or text file.
-
-    A text file has a post a line. Elsewhere the columns `data_id` and `scene` are read too.
-
-    Raises:
         PoolError: the file can't be read, or its header lacks the text column.
         ServiceError: the service is needed, and refuses or does not answer.
 
     """
+    if "://" not in source:
+        return _from_file(Path(source), text_column, service)
+    return _from_store(source)
+
+
+def _from_store(url: str) -> Iterator[Review]:
+    with closing(Store.open(url)) as store:
+        yield from store.reviews()
+
+
+def _from_file(path: Path, text_column: str, service: Service) -> Iterator[Review | Skipped]:
     rows: list[_Row] = []
     for row in _rows(path, text_column):
         if isinstance(row, Skipped):
@@ -77,7 +79,9 @@ def read_file(path: Path, text_column: str, service: Service) -> Iterator[Review
 
 def _rows(path: Path, text_column: str) -> Iterator[_Row | Skipped]:
     if path.suffix not in _READERS:
-        raise PoolError(f"{path}: the name must end in {', '.join(_READERS)}; the review store is given as sqlite:///FILE or postgresql://…")
+        raise PoolError(
+            f"{path}: the name must end in {', '.join(_READERS)}; the review store is given as sqlite:///FILE or postgresql://…"
+        )
     try:
         with path.open("rb") as file:
             for number, values in _READERS[path.suffix](file, text_column):

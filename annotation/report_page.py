@@ -1,7 +1,5 @@
 """The report as Markdown tables, in Chinese and English, for a terminal."""
 
-from collections.abc import Sequence
-
 from annotation.agreement import Annotator
 from annotation.payoff import MIN_RUNS, WORTH, Payoff
 from annotation.report import Report
@@ -64,7 +62,9 @@ def _errors(report: Report) -> list[str]:
     feedback = report.overturned
     return [
         "## 模型的错误 The model's errors",
-        markdown_table(names, rows) if rows else f"漏检率 miss rate: {UNKNOWN}（还没有随机抽检的回答 no answer to a randomly drawn post yet）",
+        markdown_table(names, rows)
+        if rows
+        else f"漏检率 miss rate: {UNKNOWN}（还没有随机抽检的回答 no answer to a randomly drawn post yet）",
         f"被改判 overturned by moderators: {_said(feedback.corrected)}；被申诉 appealed: {_said(feedback.appealed)}",
         "漏检：人标为非合规而模型判为合规 missed: people flagged it, the model did not. 括号内 in brackets: 95 %，计数 counts.",
     ]

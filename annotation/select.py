@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from annotation.duplicates import near_duplicates
 from annotation.ranking import MEASURES, Ranking, Strategy, rank
 from annotation.uncertainty import Probabilities
 from semantic_service.contract.answers import Purpose
+from semantic_service.contract.labels import Label
 from semantic_service.contract.reviews import Review
 
 
@@ -20,7 +21,7 @@ class Options:
     """How many posts to choose, and how. `known` holds ids of texts that are labelled, or that annotators have before them."""
 
     count: int
-    strategy: Strategy = Strategy()
+    strategy: Strategy = field(default_factory=Strategy)
     known: Collection[str] = frozenset()
     seed: int = 7
 
@@ -64,7 +65,7 @@ def select(reviews: Sequence[Review], options: Options) -> list[Chosen]:
 
 def _pool(posts: Sequence[Review]) -> Pool:
     return Pool(
-        np.array([post.probabilities for post in posts]).reshape(len(posts), -1),
+        np.array([post.probabilities for post in posts]).reshape(-1, len(Label)),
         np.array([post.is_audit for post in posts], bool),
         lambda ranking: vectorise([posts[index].text for index in ranking]),
     )

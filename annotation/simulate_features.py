@@ -80,7 +80,7 @@ class Encoder:
             from transformers import AutoModel, AutoTokenizer  # noqa: PLC0415 - seconds, and only the training environment has it
         except ImportError as error:
             raise SimulationError(
-                f"encoder: {error.name} is not installed: use .venv/train (`make train-env`), or leave `encoder` out to use characters alone"
+                f"encoder: {error.name} is not installed: use .venv/train (`make train-env`), or set encoder=null for characters alone"
             ) from error
         try:
             return AutoTokenizer.from_pretrained(self._folder), AutoModel.from_pretrained(self._folder).float().eval()

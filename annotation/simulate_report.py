@@ -51,7 +51,14 @@ def _draw(curves: Curves) -> Figure:
 
 
 def _markdown(config: SimulationConfig, data: Data, measured: Mapping[str, Measured]) -> str:
-    names = ["strategy", *(f"labels for {level:.3f}" for level in config.levels), "labels for random's end", "saving", "macro-F1 at the end", "area"]
+    names = [
+        "strategy",
+        *(f"labels for {level:.3f}" for level in config.levels),
+        "labels for random's end",
+        "saving",
+        "macro-F1 at the end",
+        "area",
+    ]
     rows = [[name, *_cells(config, values)] for name, values in measured.items()]
     said = (
         f"Pool: {len(data.pool):,} texts of {config.train}, none of which nearly says what another says. Test: {len(data.test_labels):,} "
@@ -67,7 +74,13 @@ def _cells(config: SimulationConfig, measured: Measured) -> list[str]:
     needed = [_labels(measured.needed[level], config.budget) for level in config.levels]
     end = measured.needed_for_end
     saving, most, least = (max(0.0, 1 - labels / config.budget) for labels in (end.value, end.low, end.high))
-    return [*needed, _labels(end, config.budget), f"{saving:.0%} ({least:.0%} to {most:.0%})", _score(measured.final), _score(measured.area)]
+    return [
+        *needed,
+        _labels(end, config.budget),
+        f"{saving:.0%} ({least:.0%} to {most:.0%})",
+        _score(measured.final),
+        _score(measured.area),
+    ]
 
 
 def _labels(needed: Estimate, budget: int) -> str:

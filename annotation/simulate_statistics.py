@@ -9,7 +9,6 @@ from sklearn.isotonic import isotonic_regression
 
 from annotation.simulate_config import RANDOM
 
-
 RESAMPLES = 2_000
 _ENDS = (0.025, 0.975)  # quantiles around 95 %
 _SEED = 7

@@ -14,7 +14,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
         "it was.",
         epilog="examples\n"
         "  python -m annotation simulate annotation/configs/simulate.yaml\n"
-        "  python -m annotation simulate annotation/configs/simulate.yaml --set train=posts.jsonl --set test=held-out.jsonl --set out=runs/mine",
+        "  python -m annotation simulate annotation/configs/simulate.yaml --set train=posts.jsonl --set test=held-out.jsonl --set out=mine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     simulate.add_argument("config", type=Path, metavar="CONFIG", help="a YAML file, see annotation/configs/")
