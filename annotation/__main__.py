@@ -4,17 +4,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from annotation.commands import backend, init, pull, push, report, status, sync
+from annotation.commands import backend, init, pull, push, report, select, simulate, status, sync
 from annotation.errors import AnnotationError
 from semantic_service.store.errors import StoreError
 
-_GROUPS = (init, push, pull, sync, status, report, backend)
+_GROUPS = (init, select, push, pull, sync, status, report, simulate, backend)
 _EPILOG = """examples
   python -m annotation init        make the project on Label Studio; ANNOTATION_URL and ANNOTATION_TOKEN say where
+  python -m annotation select      what would be sent, without sending it
   python -m annotation push        send posts that people should label
-  python -m annotation pull        fetch their answers
-  python -m annotation sync        both, for ever
+  python -m annotation pull        fetch their answers; labels land in data/annotations
+  python -m annotation sync        both, for ever; --retrain CONFIG trains anew when it is due
   python -m annotation status      how far it is
+  python -m annotation report      what it has come to: agreement, misses, whether more labels pay
+  python -m annotation simulate annotation/configs/simulate.yaml      what a choice saves, on posts that are labelled
+  python -m annotation backend     our model inside Label Studio
 
 Settings are ANNOTATION_* variables: deploy/annotation.env.example.
 exit status: 0 done, 1 what was checked does not hold, 2 wrong use or unusable input"""

@@ -10,6 +10,13 @@ class AnnotationError(Exception):
      |- AnswerError           an annotation that is no answer
      |- LockedError           another command is sending already
      |- WebhookPortError      the receiver can't listen where it should
+     |- LabelsError           a file of labels that can't be read
+     |- PoolError             a source of posts that can't be read
+     |- ServiceError          the moderation service does not answer
+     |- RetrainingError       a retraining that can't be started
+     |- InterfaceError        a labelling interface without a place for our labels
+     |- BackendError          an ML backend that strangers could use
+     |- SimulationError       a simulation that can't be run
      `- StudioError           Label Studio, by what has to be done about it:
          |- TokenError        give it a token that it takes
          |- ProjectGoneError  run `init`
@@ -93,3 +100,11 @@ class InterfaceError(AnnotationError):
 
 class BackendError(AnnotationError):
     """An ML backend that must not start as asked: strangers could use it, or a secret can't be read."""
+
+
+class PoolError(AnnotationError):
+    """A source of posts that can't be read."""
+
+
+class SimulationError(AnnotationError):
+    """A simulation that can't be run as its config says."""
