@@ -17,13 +17,13 @@ from fastapi.security import HTTPBasic, HTTPBasicCredentials
 from pydantic import BaseModel
 
 from annotation.errors import InterfaceError, RetrainingError, ServiceError
-from annotation.guess import Guess, Guesser
 from annotation.labels import count_labels
 from annotation.retrain import Retrainer
-from semantic_service.contract.answers import Purpose
+from annotation.service import Post, Service
+from annotation.tasks import INDEPENDENT
 from semantic_service.contract.labels import Label, UnknownLabelError
+from semantic_service.contract.reviews import Review
 
-BLIND = frozenset({Purpose.RANDOM, Purpose.GOLD, Purpose.ADJUDICATION})  # a guess would sway what these are to measure
 _START = "START_TRAINING"
 
 log = logging.getLogger("annotation.backend")
@@ -51,7 +51,7 @@ class Target:
     key: str
     names: Mapping[Label, str]
 
-    def result(self, guess: Guess) -> dict[str, Any]:
+    def result(self, guess: Review) -> dict[str, Any]:
         """Say a guess as Label Studio does."""
         choice = {"from_name": self.control, "to_name": self.shown, "type": "choices", "value": {"choices": [self.names[guess.label]]}}
         return {"result": [choice], "score": round(guess.confidence, 6), "model_version": guess.model_version}
@@ -94,10 +94,10 @@ def _names(control: Element) -> dict[Label, str]:
     return names
 
 
-def create_app(guesser: Guesser, password: str | None = None, train: Callable[[], bool] | None = None) -> FastAPI:
+def create_app(service: Service, password: str | None = None, train: Callable[[], bool] | None = None) -> FastAPI:
     """Make the backend; `password` is that of Label Studio's basic authentication, `train` starts a run unless one is under way."""
     app = FastAPI(title="moderation as an ML backend", docs_url=None, redoc_url=None, openapi_url=None)
-    app.state.guesser, app.state.password, app.state.train = guesser, password, train
+    app.state.service, app.state.password, app.state.train = service, password, train
     app.include_router(_open)
     app.include_router(_guarded)
     for kind, status in _STATUS.items():
@@ -125,19 +125,19 @@ def health() -> dict[str, str]:
 @_guarded.post("/setup")
 def setup(request: Request) -> dict[str, str]:
     """Name the model."""
-    return {"model_version": request.app.state.guesser.model_version()}
+    return {"model_version": request.app.state.service.model_version()}
 
 
 @_guarded.get("/versions")
 def versions(request: Request) -> dict[str, list[str]]:
     """Name the models that there are: the one that serves."""
-    return {"versions": [request.app.state.guesser.model_version()]}
+    return {"versions": [request.app.state.service.model_version()]}
 
 
 @_guarded.post("/predict")
 def predict(asked: PredictRequest, request: Request) -> dict[str, list[Any]]:
     """Guess, in the terms of the project's labelling interface."""
-    return {"results": predictions(request.app.state.guesser, asked.tasks, find_target(asked.label_config))}
+    return {"results": predictions(request.app.state.service, asked.tasks, find_target(asked.label_config))}
 
 
 @_guarded.post("/webhook")
@@ -151,7 +151,7 @@ def webhook(event: Event, request: Request) -> dict[str, str]:
     return {"status": "started" if train() else "a training is under way already"}
 
 
-def predictions(guesser: Guesser, tasks: Sequence[Mapping[str, Any]], target: Target) -> list[Any]:
+def predictions(service: Service, tasks: Sequence[Mapping[str, Any]], target: Target) -> list[Any]:
     """Guess each task's label; a task whose purpose forbids a guess, or without a text that can be judged, gets an empty list: none.
 
     Raises:
@@ -159,14 +159,14 @@ def predictions(guesser: Guesser, tasks: Sequence[Mapping[str, Any]], target: Ta
 
     """
     texts = [_text(task.get("data"), target.key) for task in tasks]
-    judged = iter(guesser.guess([text for text in texts if text is not None]))
+    judged = service.judge([Post(text) for text in texts if text is not None])
     guesses = [None if text is None else next(judged) for text in texts]
-    return [[] if guess is None else target.result(guess) for guess in guesses]
+    return [target.result(guess) if isinstance(guess, Review) else [] for guess in guesses]
 
 
 def _text(data: Any, key: str) -> str | None:
     """Find the text: our tasks have it as `text`, and what is shown as HTML."""
-    if not isinstance(data, dict) or data.get("purpose") in BLIND:
+    if not isinstance(data, dict) or data.get("purpose") in INDEPENDENT:
         return None
     text = data.get("text", data.get(key))
     return text if isinstance(text, str) else None

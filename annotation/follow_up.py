@@ -39,7 +39,7 @@ class Plan:
 def follow_up(answers: Collection[Answer], gold: Iterable[Record], suspects: Iterable[Record], plan: Plan) -> list[FollowUp]:
     """Say what to send beside the chosen posts: what was sent before under the same purpose is not sent again.
 
-    An annotator must not be able to tell gold posts from those that were drawn at random: send both without the model's guess.
+    An annotator must not be able to tell gold posts from those that selection chose.
     """
     found = [*adjudications(answers, plan.overlap), *(FollowUp(record.text, Purpose.LABEL_ERROR) for record in suspects)]
     unsent = [item for item in found if (text_id(item.text), item.purpose) not in plan.sent]

@@ -38,7 +38,7 @@ def append(folder: Path, records: Iterable[Record], now: datetime) -> Written:
     """
     folder.mkdir(parents=True, exist_ok=True)
     with _locked(folder):
-        known = newest(record for path in sorted(folder.glob("*.jsonl")) for record in read_records(path))
+        known = newest(read_folder(folder))
         fresh = [record for record in newest(records).values() if _is_news(record, known.get(record.id))]
         if not fresh:
             return Written(None, 0, 0)
@@ -55,6 +55,17 @@ def newest(records: Iterable[Record]) -> dict[str, Record]:
         if record.id not in kept or record.created_at >= kept[record.id].created_at:
             kept[record.id] = record
     return kept
+
+
+def read_folder(folder: Path) -> Iterator[Record]:
+    """Read every label there is.
+
+    Raises:
+        LabelsError: a file can't be read.
+
+    """
+    for path in sorted(folder.glob("*.jsonl")):
+        yield from read_records(path)
 
 
 def read_records(path: Path) -> Iterator[Record]:

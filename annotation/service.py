@@ -20,6 +20,7 @@ MAX_CHARS = 300_000  # of a request: 12 bytes each at the most, where the servic
 ATTEMPTS = 6
 _FIRST_PAUSE_S = 1.0  # then twice as long each time
 _TIMEOUT_S = 60.0
+_PROBE = "。"
 _PASSING = {429, 502, 503, 504}  # statuses that another attempt may not meet
 
 
@@ -33,12 +34,13 @@ class Post:
 
 
 class Service:
-    """A moderation service at `url`; `key` has the scope classify, where the service asks for one."""
+    """A moderation service at `url`, asked `attempts` times; `key` has the scope classify, where the service wants one."""
 
-    def __init__(self, url: str, key: str | None = None, pause: Callable[[float], None] = time.sleep) -> None:
+    def __init__(self, url: str, key: str | None = None, pause: Callable[[float], None] = time.sleep, attempts: int = ATTEMPTS) -> None:
         headers = {"Content-Type": "application/json"} | ({} if key is None else {"X-API-Key": key})
         self._http = httpx.Client(base_url=url, headers=headers, timeout=_TIMEOUT_S, trust_env=False)
         self._pause = pause
+        self._attempts = attempts
 
     def __enter__(self) -> Self:
         return self
@@ -50,17 +52,26 @@ class Service:
         """Judge posts, in order; of one that can't be judged, give the reason.
 
         Raises:
-            ServiceError: the service refuses, or still does not answer after `ATTEMPTS`.
+            ServiceError: the service refuses, or still does not answer after so many attempts.
 
         """
         for batch in _batches(posts):
             results = self._ask(batch)["results"]
             yield from (_review(post, result) for post, result in zip(batch, results, strict=True))
 
+    def model_version(self) -> str:
+        """Name the model that judges now.
+
+        Raises:
+            ServiceError: the service refuses, or does not answer.
+
+        """
+        return str(self._ask([Post(_PROBE)])["model_version"])
+
     def _ask(self, posts: list[Post]) -> dict[str, Any]:
         items = [{"text": post.text, "scene": post.scene, "data_id": post.data_id} for post in posts]
         body = json.dumps({"items": items})  # ASCII: half of a surrogate pair has no UTF-8
-        for attempt in range(ATTEMPTS):
+        for attempt in range(self._attempts):
             try:
                 response = self._http.post("/classify/batch", content=body)
             except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -69,7 +80,7 @@ class Service:
                 if response.status_code not in _PASSING:
                     return self._answer(response)
                 failure, wanted_s = f"answers {response.status_code}: it may be overloaded, so try later", _retry_after_s(response)
-            if attempt < ATTEMPTS - 1:
+            if attempt < self._attempts - 1:
                 self._pause(max(wanted_s, _FIRST_PAUSE_S * 2**attempt))
         raise ServiceError(f"the service at {self._http.base_url} {failure}")
 

@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from annotation.errors import SettingsError
+from annotation.settle import Overlap
 
 SECRET_HEADER = "X-Annotation-Secret"  # noqa: S105 - the name of what webhooks carry
 
@@ -26,6 +27,9 @@ class Settings(BaseSettings):
     database_url: str = "sqlite:///var/moderation.db"  # the review store
     service_url: str = "http://127.0.0.1:8000"  # the moderation service
     service_key: SecretStr | None = None
+    gold: Path | None = None  # posts with known labels, as lines of data/annotations: they measure the annotators
+    gold_share: Annotated[float, Field(ge=0, lt=1)] = 0.05  # of all tasks
+    suspects: Path | None = None  # what `python -m training doctor --label-errors` wrote: labels to look at again
     webhook_host: str = "127.0.0.1"
     webhook_port: Annotated[int, Field(ge=0, le=65535)] = 8090
     webhook_url: str | None = None  # the receiver's address as Label Studio sees it
@@ -46,6 +50,14 @@ class Settings(BaseSettings):
         except ValidationError as error:
             problems = (f"{cls._variable(*item['loc'])}{item['msg']}" for item in error.errors())
             raise SettingsError("; ".join(problems)) from error
+
+    def key(self) -> str | None:
+        """Give the service's key in plain text."""
+        return None if self.service_key is None else self.service_key.get_secret_value()
+
+    def overlap(self) -> Overlap:
+        """Say how many people label a post."""
+        return Overlap(share=self.second_opinion_share)
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> Self:

@@ -11,6 +11,7 @@ from training.config import TrainConfig
 from training.dataset import Example
 from training.disk import refuse_small_disk
 from training.head_start import start_head
+from training.heads import joint_loss
 from training.methods import prepare
 from training.parameters import parameter_table, parameters_by_part
 from training.processes import is_first
@@ -48,7 +49,7 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
 
     trainer = build_trainer(config, arguments, model, tokenizer, sets)
     if checkpoint is None and config.model.adapter is None and config.train.probe_rows:
-        start_head(model, probe_batches(trainer, config.train.probe_rows), trainer.compute_loss_func)
+        start_head(model, probe_batches(trainer, config.train.probe_rows), joint_loss(config.train, sets[0], config.further_tasks))
     with StopOnSignal() as stop:
         for callback in (*([Report(run)] if is_first() else []), RefuseNan(), BestEpoch(run.best, save, config.train.patience), stop):
             trainer.add_callback(callback)

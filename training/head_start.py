@@ -69,7 +69,7 @@ def _fit(layer: Linear, features: torch.Tensor, labels: torch.Tensor, loss: Loss
         total.backward()
         return total
 
-    optimiser.step(step)  # type: ignore[no-untyped-call]
+    optimiser.step(step)
     with torch.no_grad():
         layer.weight.copy_(weight)
         layer.bias.copy_(bias)

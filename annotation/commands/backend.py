@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotation.errors import BackendError
-from annotation.labels import FOLDER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +29,7 @@ def add(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None
     backend.add_argument("--host", default="127.0.0.1", help="(default: %(default)s)")
     backend.add_argument("--port", type=int, default=9090, help="(default: %(default)s)")
     backend.add_argument("--password-file", type=Path, metavar="FILE", help="holds the password that Label Studio has to give")
-    backend.add_argument("--service", default="http://127.0.0.1:8000", metavar="URL", help="the moderation service (default: %(default)s)")
-    backend.add_argument("--key-file", type=Path, metavar="FILE", help="holds a key of the service with the scope classify")
     backend.add_argument("--train", type=Path, metavar="CONFIG", help='what "Start Training" trains; without it the button does nothing')
-    backend.add_argument("--labels", type=Path, default=FOLDER, metavar="DIR", help="annotators' labels (default: %(default)s)")
     backend.set_defaults(command=_backend)
 
 
@@ -41,9 +37,11 @@ def _backend(options: argparse.Namespace) -> int:
     import uvicorn
 
     from annotation.backend import create_app, trainer
-    from annotation.guess import Guesser
     from annotation.retrain import Retrainer
+    from annotation.service import Service
+    from annotation.settings import Settings
 
+    settings = Settings.from_environment()
     password = _secret(options.password_file)
     if password is None and not _is_loopback(options.host):
         raise BackendError(f"--host {options.host} lets other machines in: give --password-file FILE too")
@@ -53,9 +51,9 @@ def _backend(options: argparse.Namespace) -> int:
     if options.train:
         retrainer = Retrainer(options.train)
         retrainer.check()
-        train = trainer(retrainer, options.labels)
+        train = trainer(retrainer, settings.data)
     uvicorn.run(
-        create_app(Guesser(options.service, _secret(options.key_file)), password, train),
+        create_app(Service(settings.service_url, settings.key(), attempts=1), password, train),  # Label Studio asks again itself
         host=options.host,
         port=options.port,
         access_log=False,

@@ -5,13 +5,15 @@ import signal
 import threading
 import time
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from annotation.commands.options import Commands, declare
+from annotation.commands.options import Commands, declare, opened, read_reviews
 from annotation.commands.pull import fetch
 from annotation.commands.push import send_chosen
 
 if TYPE_CHECKING:
+    from annotation.retrain import Retrainer
     from annotation.settings import Settings
     from annotation.state import State
     from annotation.studio import Studio
@@ -20,27 +22,35 @@ LEAST_ROOM = 0.2  # of the queue: choosing reads the whole store, which is not w
 _EPILOG = """examples
   python -m annotation sync                                       both every minute
   ANNOTATION_WEBHOOK_SECRET=... python -m annotation sync         and answers are fetched as soon as they are given (see `init`)
+  python -m annotation sync --retrain my.yaml                     and a model is trained when it is due, and promoted if the gate lets it
 
 Keeps ANNOTATION_QUEUE tasks waiting for annotators. While Label Studio or the database is away it waits, and says so once. Ctrl-C ends it;
-a kill at any moment loses and doubles nothing."""
+a kill at any moment loses and doubles nothing. Training anew is due after 500 new labels or, with at least 50, when the model misses or is
+overturned too often, or posts have drifted. Name data/annotations/20*.jsonl under data.train of the config: that is where labels land."""
 
 
 def add(commands: "Commands[argparse.ArgumentParser]") -> None:
     """Declare the command."""
     sync = declare(commands, "sync", "Push and pull for ever.", _EPILOG)
     sync.add_argument("--interval", type=float, default=60.0, metavar="SECONDS", help="between two rounds (default: %(default)g)")
+    sync.add_argument("--retrain", type=Path, metavar="CONFIG", help="train anew by this training config when it is due (default: never)")
+    sync.add_argument("--models", type=Path, default=Path("models"), metavar="DIR", help="the registry (default: %(default)s)")
     sync.set_defaults(command=_sync)
 
 
 def _sync(options: argparse.Namespace) -> int:
+    from annotation.retrain import Retrainer
     from annotation.settings import Settings
     from annotation.state import State
 
     settings, answered = Settings.from_environment(), threading.Event()
+    retrainer = None if options.retrain is None else Retrainer(options.retrain, options.models)
+    if retrainer is not None:
+        retrainer.check()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C does
     try:
         with _receiver(settings, answered):
-            _Exchange(settings, State(settings.state)).keep_on(options.interval, answered)
+            _Exchange(settings, State(settings.state), retrainer).keep_on(options.interval, answered)
     except KeyboardInterrupt:
         print("stopped")
     return 0
@@ -57,16 +67,17 @@ def _receiver(settings: "Settings", answered: threading.Event) -> AbstractContex
 class _Exchange:
     """Rounds of pulling and pushing."""
 
-    def __init__(self, settings: "Settings", state: "State") -> None:
+    def __init__(self, settings: "Settings", state: "State", retrainer: "Retrainer | None") -> None:
         self._settings = settings
         self._state = state
+        self._retrainer = retrainer
 
     def keep_on(self, interval_s: float, answered: threading.Event) -> None:
         """Pull at once when told so, pull and push at intervals. A mistake in the settings ends it in the first round; later it waits."""
-        from annotation.errors import LockedError, OutageError, StudioError
+        from annotation.errors import AnnotationError, LockedError, OutageError, ServiceError
         from semantic_service.store.errors import StoreError
 
-        survived: tuple[type[Exception], ...] = (OutageError, StoreError, LockedError)
+        survived: tuple[type[Exception], ...] = (OutageError, ServiceError, StoreError, LockedError)
         is_well, next_push = True, 0.0
         while True:
             try:
@@ -79,7 +90,7 @@ class _Exchange:
             else:
                 if not is_well:
                     _say("all is well again")
-                is_well, survived = True, (StudioError, StoreError, LockedError)
+                is_well, survived = True, (AnnotationError, StoreError)
             answered.wait(max(0.0, next_push - time.monotonic()) if is_well else interval_s)
             answered.clear()
 
@@ -87,15 +98,27 @@ class _Exchange:
         from annotation.studio import Studio
 
         with Studio.find(self._settings) as studio:
-            if changed := fetch(studio, self._state, self._settings):
-                _say(f"{changed} answers new or changed")
+            if news := fetch(studio, self._state, self._settings):
+                _say(news)
             if is_push_due and (sent := self._top_up(studio)):
                 _say(f"{sent} tasks sent")
+        if is_push_due and (reason := self._retrain()):
+            _say(f"training anew: {reason}")
 
     def _top_up(self, studio: "Studio") -> int:
         counts = studio.counts()
         room = self._settings.queue - (counts.tasks - counts.finished)
-        return send_chosen(studio, self._state, self._settings, room) if room >= self._settings.queue * LEAST_ROOM else 0
+        if room < self._settings.queue * LEAST_ROOM:
+            return 0
+        return send_chosen(studio, self._settings, room, read_reviews(None, "text", self._settings))
+
+    def _retrain(self) -> str | None:
+        if self._retrainer is None:
+            return None
+        from annotation.triggers import Rules, retrain_if_due
+
+        with opened(self._settings) as store:
+            return retrain_if_due(store, self._retrainer, self._settings.data, Rules(overlap=self._settings.overlap()))
 
 
 def _say(what: str) -> None:

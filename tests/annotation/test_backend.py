@@ -9,9 +9,10 @@ from starlette.testclient import TestClient
 from annotation.__main__ import main
 from annotation.backend import create_app, find_target
 from annotation.errors import InterfaceError, ServiceError
-from annotation.guess import MAX_CHARS, MAX_ITEMS, Guess, Guesser, _batches
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
+from semantic_service.contract.reviews import Review
+from semantic_service.contract.verdict import Suggestion
 from tests.deadline import PATIENCE_S, until
 from tests.served import LOOPBACK, free_port, killed_in_the_end, serving, start
 
@@ -28,14 +29,17 @@ PLAIN = """<View><Text name="t" value="$content"/><Choices name="c" toName="t">
 PASSWORD = "a long password"
 
 
-class FakeGuesser:
+class FakeService:
     """Sees a violation in every text with 赌, and can be down."""
 
     is_down = False
 
-    def guess(self, texts):
+    def judge(self, posts):
         self.model_version()
-        return [Guess(Label.VIOLATION if "赌" in text else Label.COMPLIANT, 0.75, "v1") if text else None for text in texts]
+        for post in posts:
+            label = Label.VIOLATION if "赌" in post.text else Label.COMPLIANT
+            shares = (0.25, 0.0, 0.75) if label else (0.75, 0.25, 0.0)
+            yield Review(post.text, shares, label, Suggestion.REVIEW, "v1", "2026-01-02", False) if post.text else "empty"
 
     def model_version(self):
         if self.is_down:
@@ -44,13 +48,13 @@ class FakeGuesser:
 
 
 @pytest.fixture
-def guesser():
-    return FakeGuesser()
+def service():
+    return FakeService()
 
 
 @pytest.fixture
-def client(guesser):
-    with TestClient(create_app(guesser)) as client:
+def client(service):
+    with TestClient(create_app(service)) as client:
         yield client
 
 
@@ -76,13 +80,13 @@ def test_every_task_has_its_place_also_one_that_can_not_be_judged(client):
     assert results[4]["result"][0]["value"]["choices"] == ["compliant"]
 
 
-@pytest.mark.parametrize("purpose", [Purpose.RANDOM, Purpose.GOLD, Purpose.ADJUDICATION])
+@pytest.mark.parametrize("purpose", [Purpose.RANDOM, Purpose.ADJUDICATION])
 def test_no_guess_is_shown_where_people_are_to_judge_by_themselves(client, purpose):
     assert predict(client, {"text": "来赌", "purpose": purpose}).json() == {"results": [[]]}
 
 
-def test_health_answers_though_the_service_is_down(client, guesser):
-    guesser.is_down = True
+def test_health_answers_though_the_service_is_down(client, service):
+    service.is_down = True
     assert client.get("/health").json()["status"] == "UP"
 
 
@@ -91,8 +95,8 @@ def test_the_model_is_named(client, method, path):
     assert "v1" in client.request(method, path, json={"project": "1.2", "schema": INTERFACE}).text
 
 
-def test_a_service_that_is_down_is_told_in_words(client, guesser):
-    guesser.is_down = True
+def test_a_service_that_is_down_is_told_in_words(client, service):
+    service.is_down = True
     for answer in (client.post("/setup", json={}), client.get("/versions"), predict(client, {"text": "来赌"})):
         assert (answer.status_code, answer.json()) == (503, {"detail": "the moderation service does not answer"})
 
@@ -106,9 +110,9 @@ def test_an_interface_without_our_labels_is_refused_in_words(client, interface):
         find_target(interface)
 
 
-def test_only_the_button_starts_a_training_and_only_with_the_password(guesser):
+def test_only_the_button_starts_a_training_and_only_with_the_password(service):
     started = []
-    app = create_app(guesser, PASSWORD, lambda: not started and not started.append(1))
+    app = create_app(service, PASSWORD, lambda: not started and not started.append(1))
     with TestClient(app) as client:
         press = {"action": "START_TRAINING", "project": {"id": 1}}
         for auth in (None, ("any", "wrong")):
@@ -123,21 +127,6 @@ def test_without_a_config_the_button_says_that_training_is_off(client):
     answer = client.post("/webhook", json={"action": "START_TRAINING"})
     assert answer.status_code == 409
     assert "--train CONFIG" in answer.json()["detail"]
-
-
-def test_texts_are_sent_in_batches_that_the_service_takes():
-    texts = ["短"] * (MAX_ITEMS + 1) + ["长" * (MAX_CHARS // 2)] * 3
-    batches = list(_batches(texts))
-    assert [text for batch in batches for text in batch] == texts
-    assert all(len(batch) <= MAX_ITEMS and sum(map(len, batch)) <= MAX_CHARS for batch in batches)
-    assert len(batches) == 3
-
-
-def test_a_service_that_is_not_there_is_named():
-    guesser = Guesser(f"http://{LOOPBACK}:{free_port()}")
-    with pytest.raises(ServiceError, match="does not answer"):
-        guesser.guess(["好"])
-    guesser.close()
 
 
 @pytest.mark.parametrize(
@@ -175,8 +164,7 @@ def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_i
     keys.write_text(f'[forum]\nsha256 = "{hashlib.sha256(b"forum").hexdigest()}"\nscopes = ["classify"]\n', "utf-8")
     port, log, task = free_port(), tmp_path / "backend.log", [{"id": 1, "data": {"text": "来赌一把"}}, {"id": 2, "data": {"text": " "}}]
     with serving(tiny_bundle.path, tmp_path, keys=keys) as service:
-        files = ["--password-file", tmp_path / "password", "--key-file", tmp_path / "key"]
-        arguments = ["backend", "--port", port, "--service", f"http://{LOOPBACK}:{service.port}", *files]
+        arguments = ["backend", "--port", port, "--password-file", tmp_path / "password"]
         with killed_in_the_end(start(tiny_bundle.path, log, module="annotation", arguments=arguments)) as process:
             until(lambda: process.poll() is not None or ask(port, "GET", "/health"), 3 * PATIENCE_S)
             assert process.poll() is None, log.read_text("utf-8")

@@ -1,0 +1,61 @@
+"""What annotators get next: what selection chooses, disputed posts, suspected label errors, and posts whose label is known."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from annotation.errors import TaskError
+from annotation.follow_up import FollowUp, Plan, follow_up
+from annotation.labels import read_folder, read_records
+from annotation.select import Options, select
+from annotation.service import Post, Service
+from annotation.settings import Settings
+from annotation.tasks import Task, to_task
+from semantic_service.contract.answers import Purpose
+from semantic_service.contract.records import Record
+from semantic_service.contract.reviews import Review
+from semantic_service.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Agenda:
+    """Makes tasks of judged posts, of answers in the store, and of the files that the settings name."""
+
+    settings: Settings
+    store: Store
+
+    def tasks(self, reviews: Sequence[Review], sent: Iterable[str], count: int) -> Iterator[Task | TaskError]:
+        """Make tasks of `count` of the reviews and of what goes with them; `sent` are the external ids of what annotators have.
+
+        Raises:
+            LabelsError: a file of labels can't be read.
+            ServiceError: the service, which has to judge what goes with them, does not answer.
+
+        """
+        before = {(text_id, Purpose(purpose)) for text_id, _, purpose in (ext_id.partition("-") for ext_id in sent)}
+        known = {text_id for text_id, _ in before}.union(record.id for record in read_folder(self.settings.data))
+        chosen = select(reviews, Options(count, known=known))
+        plan = Plan(len(chosen), before, self.settings.overlap(), self.settings.gold_share)
+        gold, suspects = _records(self.settings.gold), _records(self.settings.suspects)
+        more = self._judged(follow_up(self.store.answers(), gold, suspects, plan))
+        for review, purpose in [*((post.review, post.purpose) for post in chosen), *more]:
+            try:
+                yield to_task(review, purpose, self._annotators(review, purpose))
+            except TaskError as error:
+                yield error
+
+    def _judged(self, items: list[FollowUp]) -> Iterator[tuple[Review, Purpose]]:
+        """Have the service say what it thinks, as a task shows it; what it can't judge is left out."""
+        if not items:
+            return
+        with Service(self.settings.service_url, self.settings.key()) as service:
+            for item, review in zip(items, service.judge([Post(item.text) for item in items]), strict=True):
+                if isinstance(review, Review):
+                    yield review, item.purpose
+
+    def _annotators(self, review: Review, purpose: Purpose) -> int:
+        return 1 if purpose is Purpose.ADJUDICATION else self.settings.overlap().needed(review.text_id)
+
+
+def _records(path: Path | None) -> Iterator[Record]:
+    return iter(()) if path is None else read_records(path)
