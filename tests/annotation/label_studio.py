@@ -21,20 +21,13 @@ START_S = 600.0  # of which a fresh database takes 40 s on an idle machine
 needs_label_studio = pytest.mark.skipif(not PROGRAM.exists(), reason="needs a Label Studio: make .venv/label-studio/.stamp")
 
 _DATABASE = "label_studio.sqlite3"
+_BEHAVIOUR = PROJECT / "deploy" / "label-studio.env"  # what deploy/compose.yaml gives it too
 _SETTINGS = {
     "SECRET_KEY": "tests-only",
     "LABEL_STUDIO_USERNAME": EMAIL,
     "LABEL_STUDIO_PASSWORD": PASSWORD,
     "LABEL_STUDIO_USER_TOKEN": TOKEN,
-    "LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN": "true",  # read only when the first user is made
-    "LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK": "true",
-    "LABEL_STUDIO_LATEST_VERSION_CHECK": "false",
-    "LABEL_STUDIO_COLLECT_ANALYTICS": "false",
-    "LABEL_STUDIO_SENTRY_DSN": "",  # empty: unset sends reports
-    "LABEL_STUDIO_FRONTEND_SENTRY_DSN": "",
-    "LABEL_STUDIO_SSRF_PROTECTION_ENABLED": "false",  # webhooks go to loopback
-    "LABEL_STUDIO_ML_BLOCK_LOCAL_IP": "false",
-    "LABEL_STUDIO_WEBHOOK_TIMEOUT": "10",
+    **dict(line.split("=", 1) for line in _BEHAVIOUR.read_text("utf-8").splitlines() if not line.startswith("#")),
 }
 
 
