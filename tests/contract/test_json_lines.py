@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from semantic_service.contract import json_lines
 from semantic_service.contract.json_lines import JsonLines
 
 ROWS = [{"text": "第一行"}, {"text": "a\nb\u2028c"}]
@@ -86,3 +87,35 @@ def test_a_place_where_nothing_can_be_written_is_an_error(tmp_path, name):
     (tmp_path / "file").write_text("", encoding="utf-8")
     with pytest.raises(OSError, match=name.partition("/")[0]):
         JsonLines(tmp_path / name).append(ROWS)
+
+
+def test_a_row_that_is_half_written_when_it_is_reached_is_taken_whole(tmp_path):
+    file, taken = JsonLines(tmp_path / "spill.jsonl"), []
+    file.path.write_bytes(b'{"text": "a"}\n{"text": "b')
+
+    def take(lines):
+        taken.extend(lines)
+        if len(taken) == 1:
+            with file.path.open("ab") as writer:
+                writer.write(b'c"}\n')
+
+    file.drain(take)
+    assert taken == [b'{"text": "a"}\n', b'{"text": "bc"}\n']
+    assert file.size_bytes == 0
+
+
+def test_a_row_that_comes_just_before_the_file_is_emptied_waits_and_stays(tmp_path, monkeypatch):
+    file, take_all = JsonLines(tmp_path / "spill.jsonl"), json_lines._take_all
+    late = threading.Thread(target=file.append, args=(ROWS[1:],))
+
+    def take_all_and_more_comes(stream, take):
+        take_all(stream, take)
+        late.start()
+        late.join(0.2)
+        assert late.is_alive()
+
+    monkeypatch.setattr(json_lines, "_take_all", take_all_and_more_comes)
+    file.append(ROWS[:1])
+    file.drain(lambda lines: None)
+    late.join()
+    assert read(file.path) == ROWS[1:]
