@@ -52,7 +52,7 @@ def test_posts_go_out_and_answers_come_in_over_an_outage(server, studio, store, 
         server.start()
         studio._client.annotations.create(id=board[0].id, result=[choice(Label.VIOLATION)])
         until(lambda: len(list(studio.tasks())) == 80, PATIENCE_S)
-        until(store.answers, PATIENCE_S)
+        until(lambda: store.answers() and "all is well again" in said(), PATIENCE_S)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
     assert said().count("trying again") == said().count("all is well again") == 1
