@@ -4,11 +4,11 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from annotation.commands import backend, init, pull, push, report, status, sync
+from annotation.commands import backend, init, pull, push, report, select, simulate, status, sync
 from annotation.errors import AnnotationError
 from semantic_service.store.errors import StoreError
 
-_GROUPS = (init, push, pull, sync, status, report, backend)
+_GROUPS = (init, push, pull, sync, status, select, report, backend, simulate)
 _EPILOG = """examples
   python -m annotation init        make the project on Label Studio; ANNOTATION_URL and ANNOTATION_TOKEN say where
   python -m annotation push        send posts that people should label

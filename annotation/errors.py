@@ -85,3 +85,11 @@ class RetrainingError(AnnotationError):
 
 class ServiceError(AnnotationError):
     """The moderation service does not answer, or refuses to."""
+
+
+class PoolError(AnnotationError):
+    """A source of posts that can't be read."""
+
+
+class SimulationError(AnnotationError):
+    """A simulation that can't be run as its config says."""

@@ -1,11 +1,9 @@
 """The report as Markdown tables, in Chinese and English, for a terminal."""
 
-from collections.abc import Sequence
-from unicodedata import east_asian_width
-
 from annotation.agreement import Annotator
 from annotation.payoff import MIN_RUNS, WORTH, Payoff
 from annotation.report import Report
+from annotation.tables import markdown_table
 from semantic_service.contract.labels import Label
 
 UNKNOWN = "未知 not known"
@@ -28,7 +26,7 @@ def _labels(report: Report) -> list[str]:
     if len(rows) > 1:
         totals = [sum(counts[label.english] for counts in report.weeks.values()) for label in Label]
         rows.append(["合计 all", *(f"{total:,}" for total in totals), f"{sum(totals):,}"])
-    table = [_table(["周 week", *(f"{label.chinese} {label.english}" for label in Label), "合计 all"], rows)] if rows else []
+    table = [markdown_table(["周 week", *(f"{label.chinese} {label.english}" for label in Label), "合计 all"], rows)] if rows else []
     return ["## 标注 Labels", said, *table]
 
 
@@ -36,13 +34,13 @@ def _agreement(report: Report) -> list[str]:
     agreement = report.agreement
     kappas = [["全部 all", _said(agreement.overall)]]
     kappas += [[f"{label.chinese} {label.english}", _said(agreement.labels[label.english])] for label in Label]
-    parts = ["## 一致性 Agreement", _table(["Fleiss kappa", "值 value（95 %；帖数 posts）"], kappas)]
+    parts = ["## 一致性 Agreement", markdown_table(["Fleiss kappa", "值 value（95 %；帖数 posts）"], kappas)]
     if agreement.pairs:
         pairs = [[f"{one} – {other}", _said(kappa)] for (one, other), kappa in agreement.pairs.items()]
-        parts.append(_table(["两人 pair, Cohen kappa", "值 value（帖数 posts）"], pairs))
+        parts.append(markdown_table(["两人 pair, Cohen kappa", "值 value（帖数 posts）"], pairs))
     if agreement.annotators:
         names = ["标注员 annotator", "回答 answers", "无法判断 can't tell", "秒 s, median", "对他人 kappa", "金标正确率 right on gold"]
-        parts.append(_table(names, [_annotator(annotator) for annotator in agreement.annotators]))
+        parts.append(markdown_table(names, [_annotator(annotator) for annotator in agreement.annotators]))
     return parts
 
 
@@ -64,7 +62,9 @@ def _errors(report: Report) -> list[str]:
     feedback = report.overturned
     return [
         "## 模型的错误 The model's errors",
-        _table(names, rows) if rows else f"漏检率 miss rate: {UNKNOWN}（还没有随机抽检的回答 no answer to a randomly drawn post yet）",
+        markdown_table(names, rows)
+        if rows
+        else f"漏检率 miss rate: {UNKNOWN}（还没有随机抽检的回答 no answer to a randomly drawn post yet）",
         f"被改判 overturned by moderators: {_said(feedback.corrected)}；被申诉 appealed: {_said(feedback.appealed)}",
         "漏检：人标为非合规而模型判为合规 missed: people flagged it, the model did not. 括号内 in brackets: 95 %，计数 counts.",
     ]
@@ -90,19 +90,3 @@ def _verdict(found: Payoff) -> str:
 
 def _said(value: object | None) -> str:
     return UNKNOWN if value is None else str(value)
-
-
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Write a Markdown table whose columns line up on a terminal, where a Chinese character is two columns wide."""
-    lines = [list(names), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(f"| {' | '.join(map(_padded, line, widths))} |" for line in lines)
-
-
-def _padded(cell: str, width: int) -> str:
-    return cell + " " * (width - _width(cell))
-
-
-def _width(text: str) -> int:
-    return sum(2 if east_asian_width(character) in "WF" else 1 for character in text)

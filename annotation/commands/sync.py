@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from annotation.commands.options import Commands, declare
 from annotation.commands.pull import fetch
-from annotation.commands.push import send_chosen
+from annotation.commands.push import Wanted, send_chosen
 
 if TYPE_CHECKING:
     from annotation.settings import Settings
@@ -95,7 +95,7 @@ class _Exchange:
     def _top_up(self, studio: "Studio") -> int:
         counts = studio.counts()
         room = self._settings.queue - (counts.tasks - counts.finished)
-        return send_chosen(studio, self._state, self._settings, room) if room >= self._settings.queue * LEAST_ROOM else 0
+        return send_chosen(studio, self._state, self._settings, Wanted(room)) if room >= self._settings.queue * LEAST_ROOM else 0
 
 
 def _say(what: str) -> None:
