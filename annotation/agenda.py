@@ -10,7 +10,7 @@ from annotation.labels import read_folder, read_records
 from annotation.select import Options, select
 from annotation.service import Post, Service
 from annotation.settings import Settings
-from annotation.tasks import Task, to_task
+from annotation.tasks import Task, asked, to_task
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.records import Record
 from semantic_service.contract.reviews import Review
@@ -32,12 +32,13 @@ class Agenda:
             ServiceError: the service, which has to judge what goes with them, does not answer.
 
         """
-        before = {(text_id, Purpose(purpose)) for text_id, _, purpose in (ext_id.partition("-") for ext_id in sent)}
-        known = {text_id for text_id, _ in before}.union(record.id for record in read_folder(self.settings.data))
+        before, answers = {asked(ext_id) for ext_id in sent}, self.store.answers()
+        known = {text_id for text_id, _ in before}.union(answer.text_id for answer in answers)  # the latter on another board, it may be
+        known.update(record.id for record in read_folder(self.settings.data))
         chosen = select(reviews, Options(count, known=known))
         plan = Plan(len(chosen), before, self.settings.overlap(), self.settings.gold_share)
         gold, suspects = _records(self.settings.gold), _records(self.settings.suspects)
-        more = self._judged(follow_up(self.store.answers(), gold, suspects, plan))
+        more = self._judged(follow_up(answers, gold, suspects, plan))
         for review, purpose in [*((post.review, post.purpose) for post in chosen), *more]:
             try:
                 yield to_task(review, purpose, self._annotators(review, purpose))

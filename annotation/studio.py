@@ -110,9 +110,9 @@ class Studio:
             query = json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]})
             with _in_words(self._url):
                 page = list(self._client.tasks.list(project=self.project, page=1, page_size=size, query=query, **asked).items or ())
-            yield from page
-            if len(page) < size:
+            if not page:
                 return
+            yield from page
             after = page[-1].id
 
     def add(self, tasks: Sequence[Task]) -> None:

@@ -40,6 +40,17 @@ class Placed:
     annotators: int
 
 
+def asked(ext_id: str) -> tuple[str, Purpose]:
+    """Read an external id: the text's id, and what it was asked about for.
+
+    Raises:
+        ValueError: it is none of ours.
+
+    """
+    text_id, _, purpose = ext_id.partition("-")
+    return text_id, Purpose(purpose)
+
+
 def to_task(review: Review, purpose: Purpose, annotators: int = 1) -> Task:
     """Make the task that asks so many people about a post.
 

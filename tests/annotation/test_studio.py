@@ -14,10 +14,12 @@ from annotation.errors import ProjectGoneError
 from annotation.exchange import Sender, pull
 from annotation.state import State
 from annotation.studio import Studio
-from annotation.tasks import choice, to_task
+from annotation.tasks import asked, choice, to_task
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
+from semantic_service.contract.text import text_id
 from tests.annotation.label_studio import EMAIL, PASSWORD, TOKEN, needs_label_studio
+from tests.annotation.posts import posts
 from tests.reviewed import review
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), needs_label_studio]
@@ -27,15 +29,20 @@ KILLS = 20
 
 
 def fill(store, count=POSTS):
-    store.add([review(f"第 {number} 条帖子") for number in range(count)])
+    store.add([review(post) for post in posts(count)])
 
 
-def tasks(count, annotators=1):
-    return [to_task(review(f"第 {number} 条帖子"), Purpose.UNCERTAIN, annotators) for number in range(count)]
+def tasks(count):
+    return [to_task(review(post), Purpose.UNCERTAIN) for post in posts(count)]
 
 
 def on_board(studio):
-    return Counter(task.ext_id for task in studio.tasks())
+    """Count the tasks of each text."""
+    return Counter(asked(task.ext_id)[0] for task in studio.tasks())
+
+
+def expected(count):
+    return Counter(text_id(post) for post in posts(count))
 
 
 @pytest.fixture
@@ -75,7 +82,7 @@ def test_pushing_twice_sends_nothing_twice(settings, studio, store, capsys):
     assert [main(["push", "--count", str(POSTS)]) for _ in range(2)] == [0, 0]
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [str(POSTS), "0"]
     board = list(studio.tasks())
-    assert Counter(task.ext_id for task in board) == Counter(task["data"]["ext_id"] for task in tasks(POSTS))
+    assert on_board(studio) == expected(POSTS)
     doubly = [task for task in board if task.annotators == 2]
     assert 0.1 * POSTS < len(doubly) < 0.3 * POSTS  # the second opinions
     assert all(task.overlap == task.annotators for task in board)
@@ -85,14 +92,14 @@ def test_a_push_takes_the_next_posts(settings, studio, store):
     fill(store, 30)
     for _ in range(3):
         assert main(["push", "--count", "10"]) == 0
-    assert set(on_board(studio).values()) == {1}
-    assert len(on_board(studio)) == 30
+    assert on_board(studio) == expected(30)
 
 
 def test_a_push_that_is_killed_again_and_again_loses_and_doubles_nothing(settings, studio, store, monkeypatch):
     fill(store)
     monkeypatch.setattr(exchange, "CHUNK_TASKS", 10)  # more moments to be killed in
-    forked = multiprocessing.get_context("fork")  # a fresh interpreter would spend most of its life importing
+    assert main(["push", "--count", "1"]) == 0
+    forked = multiprocessing.get_context("fork")  # a fresh interpreter would spend its life importing
     chance = random.Random(7)
     for _ in range(KILLS):
         push = forked.Process(target=main, args=(["push", "--count", str(POSTS)],))
@@ -101,7 +108,7 @@ def test_a_push_that_is_killed_again_and_again_loses_and_doubles_nothing(setting
         push.kill()
         push.join()
     assert main(["push", "--count", str(POSTS)]) == 0
-    assert on_board(studio) == Counter(task["data"]["ext_id"] for task in tasks(POSTS))
+    assert on_board(studio) == expected(POSTS)
     assert all(task.overlap == task.annotators for task in studio.tasks())
 
 
@@ -234,3 +241,12 @@ def test_the_least_sure_post_is_served_first(server, studio, sender):
     sender.send(lambda sent: [unsure])
     served = httpx.get(f"{server.url}/api/projects/{studio.project}/next", headers={"Authorization": f"Token {TOKEN}"}).json()
     assert served["data"]["ext_id"] == unsure["data"]["ext_id"] not in sure
+
+
+def test_a_scored_dump_can_be_pushed(studio, store, tmp_path, capsys):
+    columns = "text label p_compliant p_suspicious p_violation suggestion uncertain decided_by model_version error".split()
+    rows = [[post, "suspicious", "0.3", "0.5", "0.2", "review", "true", "model", "tiny-1", ""] for post in posts(3)]
+    (tmp_path / "scored.tsv").write_text("\n".join("\t".join(row) for row in [columns, *rows, ["x"]]), encoding="utf-8")
+    assert main(["push", "--from", str(tmp_path / "scored.tsv")]) == 0
+    assert on_board(studio) == expected(3)
+    assert "scored.tsv:5: 1 columns" in capsys.readouterr().err

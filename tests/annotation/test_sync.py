@@ -13,6 +13,7 @@ from annotation.settings import SECRET_HEADER
 from annotation.tasks import choice
 from semantic_service.contract.labels import Label
 from tests.annotation.label_studio import needs_label_studio
+from tests.annotation.posts import posts
 from tests.deadline import until
 from tests.reviewed import review
 from tests.served import PROJECT, free_port, killed_in_the_end
@@ -43,16 +44,16 @@ def syncing(folder, interval):
 
 
 def test_posts_go_out_and_answers_come_in_over_an_outage(server, studio, store, tmp_path):
-    store.add([review(f"第 {number} 条帖子") for number in range(20)])
+    store.add([review(post) for post in posts(20)])
     with syncing(tmp_path, 0.5) as (said, process):
         board = until(lambda: len(there := list(studio.tasks())) == 20 and there, PATIENCE_S)
         server.stop()
         until(lambda: "trying again every 0.5 s" in said(), PATIENCE_S)
-        store.add([review(f"后来的第 {number} 条帖子") for number in range(60)])
+        store.add([review(post) for post in posts(60, first=20)])
         server.start()
         studio._client.annotations.create(id=board[0].id, result=[choice(Label.VIOLATION)])
         until(lambda: len(list(studio.tasks())) == 80, PATIENCE_S)
-        until(store.answers, PATIENCE_S)
+        until(lambda: store.answers() and "all is well again" in said(), PATIENCE_S)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 0
     assert said().count("trying again") == said().count("all is well again") == 1

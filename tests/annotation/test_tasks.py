@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from annotation.errors import AnswerError, TaskError
-from annotation.tasks import choice, to_answer, to_task, utc
+from annotation.tasks import asked, choice, to_answer, to_task, utc
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
 from semantic_service.contract.reviews import Review
-from semantic_service.contract.text import normalise
+from semantic_service.contract.text import normalise, text_id
 from semantic_service.contract.verdict import Hit, Suggestion
 from tests.reviewed import review
 from tests.strategies import any_text
@@ -50,6 +50,7 @@ def test_a_text_is_asked_about_once_for_each_purpose():
     disguised = ["来赌一把", "来 赌 一 把".replace(" ", "\u200b"), "来赌一把\u3000"]
     ids = {to_task(review(text), purpose)["data"]["ext_id"] for text in disguised for purpose in Purpose}
     assert len(ids) == len(Purpose)
+    assert {asked(ext_id) for ext_id in ids} == {(text_id("来赌一把"), purpose) for purpose in Purpose}
 
 
 @pytest.mark.parametrize("purpose", [Purpose.RANDOM, Purpose.ADJUDICATION])
