@@ -31,24 +31,31 @@ def _pull(_: argparse.Namespace) -> int:
 
     settings = Settings.from_environment()
     with Studio.find(settings) as studio:
-        print(fetch(studio, State(settings.state), settings) or "nothing new")
+        changed = fetch(studio, State(settings.state), settings)
+    print(f"{changed} answers new or changed")
+    print(write_labels(settings) or "no label is new")
     return 0
 
 
-def fetch(studio: "Studio", state: "State", settings: "Settings") -> str:
-    """Bring the answers into the store, and what they settle into the folder of labels; says what was new, and names what can't be read."""
+def fetch(studio: "Studio", state: "State", settings: "Settings") -> int:
+    """Bring the answers into the store; says how many are new or changed, and names what can't be read."""
+    from annotation.exchange import pull
+
+    with opened(settings) as store:
+        fetched = pull(studio, state, store.save_answers)
+    for problem in fetched.unreadable:
+        print(f"left out: {problem}", file=sys.stderr)
+    return fetched.changed
+
+
+def write_labels(settings: "Settings") -> str | None:
+    """Write what the answers settle to a new file in the folder of labels; says what was new, None: nothing."""
     from datetime import UTC, datetime
 
-    from annotation.exchange import pull
     from annotation.labels import append
     from annotation.settle import settle
 
     with opened(settings) as store:
-        fetched = pull(studio, state, store.save_answers)
-        written = append(settings.data, settle(store.answers(), settings.overlap()).records, datetime.now(UTC))
-    for problem in fetched.unreadable:
-        print(f"left out: {problem}", file=sys.stderr)
-    news = [f"{fetched.changed} answers new or changed"] if fetched.changed else []
-    if written.file is not None:
-        news.append(f"{written.added} labels added and {written.changed} corrected in {written.file}")
-    return "; ".join(news)
+        records = settle(store.answers(), settings.overlap()).records
+    written = append(settings.data, records, datetime.now(UTC))
+    return None if written.file is None else f"{written.added} labels added and {written.changed} corrected: {written.file}"

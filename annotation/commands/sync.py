@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from annotation.commands.options import Commands, declare, opened, read_reviews
-from annotation.commands.pull import fetch
+from annotation.commands.pull import fetch, write_labels
 from annotation.commands.push import send_chosen
 
 if TYPE_CHECKING:
@@ -95,14 +95,19 @@ class _Exchange:
             answered.clear()
 
     def _round(self, *, is_push_due: bool) -> None:
+        """Fetch answers; at intervals also write labels (so that each file holds several), top up the tasks, and train anew if it is due."""
         from annotation.studio import Studio
 
         with Studio.find(self._settings) as studio:
-            if news := fetch(studio, self._state, self._settings):
+            if changed := fetch(studio, self._state, self._settings):
+                _say(f"{changed} answers new or changed")
+            if not is_push_due:
+                return
+            if news := write_labels(self._settings):
                 _say(news)
-            if is_push_due and (sent := self._top_up(studio)):
+            if sent := self._top_up(studio):
                 _say(f"{sent} tasks sent")
-        if is_push_due and (reason := self._retrain()):
+        if reason := self._retrain():
             _say(f"training anew: {reason}")
 
     def _top_up(self, studio: "Studio") -> int:
