@@ -19,7 +19,10 @@ class FakeService:
     """Judges every post but those that say 坏."""
 
     def judge(self, posts):
-        return ["the service can't judge it" if "坏" in post.text else review(post.text, data_id=post.data_id, scene=post.scene) for post in posts]
+        return [
+            "the service can't judge it" if "坏" in post.text else review(post.text, data_id=post.data_id, scene=post.scene)
+            for post in posts
+        ]
 
 
 def found(path, column="text"):
@@ -109,7 +112,11 @@ def test_the_review_store_is_read(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("posts.csv", "must end in .tsv, .jsonl, .txt"), ("none.tsv", "can't be read"), ("posts.tsv", "no column 'text': the header has a, b")],
+    [
+        ("posts.csv", "must end in .tsv, .jsonl, .txt"),
+        ("none.tsv", "can't be read"),
+        ("posts.tsv", "no column 'text': the header has a, b"),
+    ],
 )
 def test_a_source_that_cannot_be_read_is_refused_in_words(tmp_path, name, said):
     write(tmp_path / "posts.tsv", "a\tb")

@@ -32,7 +32,9 @@ def test_a_verdict_becomes_a_review(pauses):
 
 
 def test_many_posts_go_in_requests_that_the_service_takes_and_come_back_in_order(pauses):
-    posts = [Post("长" * 100_000, data_id=str(number)) for number in range(4)] + [Post("短", data_id=str(number)) for number in range(4, 600)]
+    posts = [Post("长" * 100_000, data_id=str(number)) for number in range(4)] + [
+        Post("短", data_id=str(number)) for number in range(4, 600)
+    ]
     with scripted() as state:
         reviews = judge(state.url, posts, pauses)
     assert [review.data_id for review in reviews] == [post.data_id for post in posts]
