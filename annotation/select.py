@@ -79,8 +79,8 @@ def choose(pool: Pool, options: Options) -> list[tuple[int, Purpose]]:
     """
     posts = np.arange(len(pool.is_audit))
     audit = posts[pool.is_audit]
-    drawable = audit if len(audit) else posts
-    drawn = np.random.default_rng(options.seed).permutation(drawable)[: round(options.count * options.strategy.random_share)]
+    share = round(min(options.count, len(posts)) * options.strategy.random_share)
+    drawn = np.random.default_rng(options.seed).permutation(audit if len(audit) else posts)[:share]
     others = posts[~pool.is_audit] if 0 < len(audit) < len(posts) else np.setdiff1d(posts, drawn)
     useful = _useful(pool, others, options.count - len(drawn), options)
     return _mixed(drawn, useful)

@@ -25,7 +25,7 @@ from annotation.uncertainty import Probabilities
 from semantic_service.contract.labels import Label
 
 JOURNAL = "replays.jsonl"
-_C = 5.0  # inverse strength of the model's L2 penalty
+_C = 2.0  # inverse strength of the model's L2 penalty
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def load(config: SimulationConfig) -> Data:
         SimulationError: a file or a row of one that can't be used, or too few texts.
 
     """
+    encoder = None if config.encoder is None else Encoder(config.encoder, config.max_tokens, config.out / "embeddings")
     test = _cut(_distinct(_examples(config.test)), config.test_rows)
     known = {example.text for example in test}
     pool = _cut([example for example in _distinct(_examples(config.train)) if example.text not in known], config.pool_rows)
@@ -64,8 +65,7 @@ def load(config: SimulationConfig) -> Data:
         raise SimulationError(f"{config.train}: {len(pool):,} different texts, which is less than the budget of {config.budget:,}")
     texts, test_texts = [example.text for example in pool], [example.text for example in test]
     seen, seen_test = character_features(texts, test_texts)
-    if config.encoder is not None:
-        encoder = Encoder(config.encoder, config.max_tokens, config.out / "embeddings")
+    if encoder is not None:
         embeddings = encoder.embed(texts)
         seen_test = with_embeddings(seen_test, encoder.embed(test_texts), embeddings)
         seen = with_embeddings(seen, embeddings, embeddings)

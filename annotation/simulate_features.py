@@ -32,16 +32,23 @@ def with_embeddings(characters: Features, embeddings: Embeddings, like: Embeddin
 
 
 class Encoder:
-    """A Hugging Face encoder whose weights stay as they are. Embeddings are kept in `cache`, by the digest of what they depend on."""
+    """A Hugging Face encoder whose weights stay as they are. Embeddings are kept in `cache`, by the digest of what they depend on.
+
+    Raises:
+        SimulationError: there is none in the folder.
+
+    """
 
     def __init__(self, folder: Path, max_tokens: int, cache: Path) -> None:
+        if not (folder / "config.json").is_file():
+            raise SimulationError(f"encoder: {folder} holds no Hugging Face encoder (no config.json)")
         self._folder, self._max_tokens, self._cache = folder, max_tokens, cache
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
         """Give the mean of each text's last hidden states, from the cache where they were computed before.
 
         Raises:
-            SimulationError: no encoder there, or the packages to run it are missing.
+            SimulationError: the encoder can't be loaded, or the packages to run it are missing.
 
         """
         path = self._cache / f"{self._digest(texts)}.npy"
@@ -83,7 +90,9 @@ class Encoder:
                 f"encoder: {error.name} is not installed: use .venv/train (`make train-env`), or set encoder=null for characters alone"
             ) from error
         try:
-            return AutoTokenizer.from_pretrained(self._folder), AutoModel.from_pretrained(self._folder).float().eval()
+            return AutoTokenizer.from_pretrained(self._folder, local_files_only=True), AutoModel.from_pretrained(
+                self._folder, local_files_only=True
+            ).float().eval()
         except (OSError, ValueError) as error:
             raise SimulationError(f"encoder: {self._folder} holds no Hugging Face encoder ({type(error).__name__}: {error})") from error
 

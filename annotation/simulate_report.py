@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from annotation.simulate_config import RANDOM, SimulationConfig
 from annotation.simulate_data import Data
+from annotation.simulate_fine_tune import FineTuned
 from annotation.simulate_statistics import Curves, Estimate, Measured
 from annotation.tables import markdown_table
 from semantic_service.contract.bundle import write_atomically
@@ -19,17 +20,28 @@ MARKDOWN_FILE = "report.md"
 JSON_FILE = "report.json"  # written last
 
 
-def write_report(config: SimulationConfig, data: Data, curves: Curves, measured: Mapping[str, Measured]) -> str:
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What a simulation found, by strategy; `tuned` is empty where nothing was fine-tuned."""
+
+    curves: Curves
+    measured: Mapping[str, Measured]
+    tuned: Mapping[str, FineTuned]
+
+
+def write_report(config: SimulationConfig, data: Data, results: Results) -> str:
     """Write the three files into the output folder; give the Markdown."""
+    curves = results.curves
     _draw(curves).savefig(config.out / CURVES_FILE)
-    markdown = _markdown(config, data, measured)
+    markdown = _markdown(config, data, results)
     write_atomically(config.out / MARKDOWN_FILE, markdown)
     values = {
         "config": config.model_dump(mode="json"),
         "texts": {"pool": len(data.pool), "test": len(data.test_labels)},
         "labels": curves.labels,
         "scores": {name: scores.tolist() for name, scores in curves.scores.items()},
-        "measured": {name: asdict(values) for name, values in measured.items()},
+        "measured": {name: asdict(values) for name, values in results.measured.items()},
+        "fine_tuned": {name: asdict(values) for name, values in results.tuned.items()},
     }
     write_atomically(config.out / JSON_FILE, json.dumps(_without_infinity(values), ensure_ascii=False, indent=2) + "\n")
     return markdown
@@ -50,7 +62,8 @@ def _draw(curves: Curves) -> Figure:
     return figure
 
 
-def _markdown(config: SimulationConfig, data: Data, measured: Mapping[str, Measured]) -> str:
+def _markdown(config: SimulationConfig, data: Data, results: Results) -> str:
+    measured = results.measured
     names = [
         "strategy",
         *(f"labels for {level:.3f}" for level in config.levels),
@@ -67,7 +80,12 @@ def _markdown(config: SimulationConfig, data: Data, measured: Mapping[str, Measu
         f"{config.budget:,} labels, {measured[RANDOM].final.value:.3f}.\nSaving: the part of these labels that is not needed for it. "
         "Area: the mean height of the curve."
     )
-    return f"# What labels buy\n\n{said}\n\n{markdown_table(names, rows)}\n\n![Curves]({CURVES_FILE})\n"
+    parts = ["# What labels buy", said, markdown_table(names, rows), f"![Curves]({CURVES_FILE})"]
+    if results.tuned:
+        tuned = [[name, f"{values.labels:,}", f"{values.macro_f1:.3f}"] for name, values in results.tuned.items()]
+        parts += [f"Fine-tuned in the end by {config.fine_tune}, on the first seed's labels:"]
+        parts += [markdown_table(["strategy", "labels", f"macro-F1 on all of {config.test}"], tuned)]
+    return "\n\n".join(parts) + "\n"
 
 
 def _cells(config: SimulationConfig, measured: Measured) -> list[str]:

@@ -9,7 +9,7 @@ from sklearn.isotonic import isotonic_regression
 
 from annotation.simulate_config import RANDOM
 
-RESAMPLES = 2_000
+RESAMPLES = 1_000
 _ENDS = (0.025, 0.975)  # quantiles around 95 %
 _SEED = 7
 
@@ -52,17 +52,30 @@ def measure(curves: Curves, levels: Sequence[float]) -> dict[str, Measured]:
     """
     seeds = len(curves.scores[RANDOM])
     draws = np.vstack([np.arange(seeds), np.random.default_rng(_SEED).integers(seeds, size=(RESAMPLES, seeds))])
-    goals = np.array([_rising(mean)[-1] for mean in curves.scores[RANDOM][draws].mean(axis=1)])
-    return {name: _measured(curves.labels, scores[draws].mean(axis=1), goals, levels) for name, scores in curves.scores.items()}
+    means = {name: _Means(curves.labels, scores[draws].mean(axis=1)) for name, scores in curves.scores.items()}
+    goals = means[RANDOM].rising[:, -1]
+    return {name: _measured(mean, goals, levels) for name, mean in means.items()}
 
 
-def _measured(labels: Sequence[int], means: NDArray[np.float64], goals: Curve, levels: Sequence[float]) -> Measured:
-    rising = [_rising(mean) for mean in means]
+class _Means:
+    """A strategy's mean curves [draws, points], the first over all seeds as they are, and the rising curves nearest to them."""
+
+    def __init__(self, labels: Sequence[int], curves: NDArray[np.float64]) -> None:
+        self.labels, self.curves = labels, curves
+        different, place = np.unique(curves.round(12), axis=0, return_inverse=True)  # 10 of 3 seeds
+        self.rising = np.array([isotonic_regression(curve) for curve in different])[place]
+
+    def needed(self, scores: Curve) -> Estimate:
+        """Give the labels for a score, which may differ from draw to draw."""
+        return _estimate([labels_needed(self.labels, curve, score) for curve, score in zip(self.rising, scores, strict=True)])
+
+
+def _measured(means: _Means, goals: Curve, levels: Sequence[float]) -> Measured:
     return Measured(
-        final=_estimate([curve[-1] for curve in rising]),
-        area=_estimate(np.trapezoid(means, labels, axis=1) / (labels[-1] - labels[0])),
-        needed={level: _estimate([labels_needed(labels, curve, level) for curve in rising]) for level in levels},
-        needed_for_end=_estimate([labels_needed(labels, curve, goal) for curve, goal in zip(rising, goals, strict=True)]),
+        final=_estimate(means.rising[:, -1]),
+        area=_estimate(np.trapezoid(means.curves, means.labels, axis=1) / (means.labels[-1] - means.labels[0])),
+        needed={level: means.needed(np.full(len(goals), level)) for level in levels},
+        needed_for_end=means.needed(goals),
     )
 
 
@@ -75,11 +88,6 @@ def labels_needed(labels: Sequence[int], rising: Curve, score: float) -> float:
         return float(labels[0])
     part = (score - rising[after - 1]) / (rising[after] - rising[after - 1])
     return float(labels[after - 1] + part * (labels[after] - labels[after - 1]))
-
-
-def _rising(curve: Curve) -> Curve:
-    rising: Curve = isotonic_regression(curve)
-    return rising
 
 
 def _estimate(values: Sequence[float] | Curve) -> Estimate:

@@ -26,11 +26,14 @@ def _simulate(options: argparse.Namespace) -> int:
     from annotation.simulate import curves, simulate
     from annotation.simulate_config import SimulationConfig
     from annotation.simulate_data import load
-    from annotation.simulate_report import write_report
+    from annotation.simulate_fine_tune import fine_tune
+    from annotation.simulate_report import Results, write_report
     from annotation.simulate_statistics import measure
 
     config = SimulationConfig.load(options.config, options.overrides)
     data = load(config)
-    found = curves(config, simulate(config, data))
-    print(write_report(config, data, found, measure(found, config.levels)))
+    replays = simulate(config, data)
+    found = curves(config, replays)
+    measured = measure(found, config.levels)
+    print(write_report(config, data, Results(found, measured, fine_tune(config, data, replays, measured))))
     return 0
