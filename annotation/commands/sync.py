@@ -78,20 +78,20 @@ class _Exchange:
         from semantic_service.store.errors import StoreError
 
         survived: tuple[type[Exception], ...] = (OutageError, ServiceError, StoreError, LockedError)
-        is_well, next_push = True, 0.0
+        said, next_push = None, 0.0
         while True:
             try:
                 self._round(is_push_due=(is_push_due := time.monotonic() >= next_push))
                 next_push = time.monotonic() + interval_s if is_push_due else next_push
             except survived as error:
-                if is_well:
+                if said != "away":
                     _say(f"{error}; trying again every {interval_s:g} s")
-                is_well = False
+                said = "away"
             else:
-                if not is_well:
-                    _say("all is well again")
-                is_well, survived = True, (AnnotationError, StoreError)
-            answered.wait(max(0.0, next_push - time.monotonic()) if is_well else interval_s)
+                if said != "well":
+                    _say(f"all is well; a round every {interval_s:g} s" if said is None else "all is well again")
+                said, survived = "well", (AnnotationError, StoreError)
+            answered.wait(max(0.0, next_push - time.monotonic()) if said == "well" else interval_s)
             answered.clear()
 
     def _round(self, *, is_push_due: bool) -> None:

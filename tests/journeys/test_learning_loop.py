@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -60,7 +59,7 @@ class Loop:
 @pytest.fixture
 def loop(variables, tmp_path, monkeypatch):
     port, labels = free_port(), tmp_path / "labels"
-    more = {"DATA": labels, "QUEUE": 60, "SECOND_OPINION_SHARE": SHARE, "WEBHOOK_PORT": port, "WEBHOOK_SECRET": "a" * 24}
+    more = {"DATA": labels, "QUEUE": 1, "SECOND_OPINION_SHARE": SHARE, "WEBHOOK_PORT": port, "WEBHOOK_SECRET": "a" * 24}
     for name, value in {**more, "WEBHOOK_URL": f"http://127.0.0.1:{port}/webhook"}.items():
         monkeypatch.setenv(f"ANNOTATION_{name}", str(value))
     return Loop(Settings.from_environment(), labels, monkeypatch)
@@ -108,18 +107,13 @@ def see_unsure_posts(server, posts, store):
     assert {review.text_id for review in store.reviews() if review.is_uncertain} == unsure
 
 
-def listens(port):
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
 def label_by_webhook(loop, studio, store, truth):
     """Label while `sync` runs, whose next round is an hour away; gives the texts that are settled, and the disputed one."""
     command = [sys.executable, "-m", "annotation", "sync", "--interval", "3600"]
     with (loop.labels.parent / "sync.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=PROJECT, env=os.environ, stdout=log, stderr=log)  # noqa: TID251 - what was set
     with killed_in_the_end(process):
-        until(lambda: listens(loop.settings.webhook_port) or process.poll() is not None, PATIENCE_S)
+        until(lambda: "all is well" in Path(log.name).read_text("utf-8") or process.poll() is not None, PATIENCE_S)
         settled, disputed = label(studio, truth)
         until(lambda: len({answer.text_id for answer in store.answers()}) == LABELLED, PATIENCE_S)
     return settled, disputed
@@ -143,8 +137,8 @@ def test_unsure_posts_come_back_as_labels_and_as_another_model(loop, store, tmp_
         assert LABELLED < first <= 60
         assert again == 0
         with Studio.find(loop.settings) as studio:
-            settled, disputed = label_by_webhook(loop, studio, store, truth)
             loop.serve_at(server.port)
+            settled, disputed = label_by_webhook(loop, studio, store, truth)
             assert main(["pull"]) == main(["pull"]) == main(["push", "--count", "0"]) == 0
             assert f"{disputed}-{Purpose.ADJUDICATION}" in {task.ext_id for task in studio.tasks()}
         assert f"{len(settled)} labels added and 0 corrected" in capsys.readouterr().out
