@@ -23,7 +23,7 @@ _EPILOG = """examples
   python -m annotation push --from scored.tsv --count 500         of a dump that `python -m semantic_service.batch` scored
   python -m annotation push --from posts.txt                      of posts that the running service judges first
 
-A post is sent once: what is on the board already is left out, also after a kill. `python -m annotation select` shows what would be chosen."""
+A post is sent once, also after a kill. `python -m annotation select` shows what would be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
