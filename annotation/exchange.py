@@ -4,12 +4,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from annotation.errors import AnswerError
+from annotation.errors import AnswerError, RefusedError
 from annotation.state import State
 from annotation.tasks import Placed, Task, to_answer, utc
 from semantic_service.contract.answers import Answer
+
+if TYPE_CHECKING:  # its SDK takes seconds to load
+    from annotation.studio import Studio
 
 CHUNK_TASKS = 50  # imported at once, by one transaction of Label Studio's
 GRACE_S = 30.0  # how long Label Studio may go on with a request whose sender was killed
@@ -18,21 +21,7 @@ OVERLAP = timedelta(minutes=5)  # what was being written while the last pull loo
 BATCH_ANSWERS = 500
 
 
-class Board(Protocol):
-    """What is needed of a Label Studio project: see annotation.studio.Studio."""
-
-    project: int
-
-    def tasks(self, after: int = 0) -> Iterator[Placed]: ...  # noqa: D102
-    def answered(self, since: str | None = None) -> Iterator[Mapping[str, Any]]: ...  # noqa: D102
-    def annotators(self) -> Mapping[int, str]: ...  # noqa: D102
-    def add(self, tasks: Sequence[Task]) -> None: ...  # noqa: D102
-    def ask(self, task: int, annotators: int) -> None: ...  # noqa: D102
-    def remove(self, task: int) -> None: ...  # noqa: D102
-    def rank_by_score(self) -> None: ...  # noqa: D102
-
-
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sender:
     """Brings tasks to a board, each once. To be used within `state.sending()`.
 
@@ -41,7 +30,7 @@ class Sender:
     what is missing. Doubles that appear even so are removed.
     """
 
-    board: Board
+    board: "Studio"
     state: State
 
     def send(self, choose: Callable[[frozenset[str]], Iterable[Task]], progress: Callable[[int], object] = lambda _: None) -> int:
@@ -61,7 +50,11 @@ class Sender:
 
     def _bring(self, chunk: Sequence[Task]) -> None:
         self.state.note_under_way(self.board.project, (task["data"]["ext_id"] for task in chunk))
-        self.board.add(chunk)
+        try:
+            self.board.add(chunk)
+        except RefusedError:
+            self.state.arrived()  # nothing will
+            raise
         self.state.arrived()
 
     def _settle(self) -> None:
@@ -98,7 +91,7 @@ class Fetched:
     unreadable: tuple[str, ...]
 
 
-def pull(board: Board, state: State, save: Callable[[Sequence[Answer]], int]) -> Fetched:
+def pull(board: "Studio", state: State, save: Callable[[Sequence[Answer]], int]) -> Fetched:
     """Fetch the answers that have come since the last pull. `save` is given each at least once, and says how many are new or changed.
 
     Cancelled annotations and drafts are no answers.
@@ -107,25 +100,30 @@ def pull(board: Board, state: State, save: Callable[[Sequence[Answer]], int]) ->
     since = None if pulled is None else utc(datetime.fromisoformat(pulled.until) - OVERLAP)
     newest = "" if pulled is None else pulled.until
     names = board.annotators()
-    changed, unreadable, waiting = 0, [], []
+    changed, unreadable = 0, list[str]()
+    waiting: list[Answer] = []
     for task in board.answered(since):
         newest = max(newest, utc(task["updated_at"]))
-        for annotation in task["annotations"]:
-            if annotation.get("was_cancelled"):
-                continue
-            try:
-                waiting.append(to_answer(task, annotation, _annotator(annotation, names)))
-            except AnswerError as error:
-                unreadable.append(str(error))
+        for found in _answers(task, names):
+            if isinstance(found, Answer):
+                waiting.append(found)
+            else:
+                unreadable.append(str(found))
         if len(waiting) >= BATCH_ANSWERS:
             changed += save(waiting)
             waiting = []
-    changed += save(waiting) if waiting else 0
+    changed += save(waiting)
     if newest:
         state.note_pulled(board.project, newest)
     return Fetched(changed, tuple(unreadable))
 
 
-def _annotator(annotation: Mapping[str, Any], names: Mapping[int, str]) -> str:
-    user = annotation.get("completed_by")
-    return names.get(user, f"user {user}") if isinstance(user, int) else "unknown"
+def _answers(task: Mapping[str, Any], names: Mapping[int, str]) -> Iterator[Answer | AnswerError]:
+    for annotation in task["annotations"]:
+        if annotation.get("was_cancelled"):
+            continue
+        user = annotation.get("completed_by")
+        try:
+            yield to_answer(task, annotation, names.get(user, f"user {user}"))
+        except AnswerError as error:
+            yield error

@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="ANNOTATION_", frozen=True)
 
     url: str = "http://127.0.0.1:8080"  # Label Studio
-    token: SecretStr | None = None  # legacy, or a personal access token
+    token: Annotated[SecretStr | None, Field(min_length=1)] = None  # legacy, or a personal access token
     project: Annotated[str, Field(min_length=3, max_length=50)] = "内容审核 Content moderation"  # Label Studio's own limits
     second_opinion_share: Annotated[float, Field(ge=0, le=1)] = 0.2  # of the tasks, that two annotators answer
     queue: Annotated[int, Field(ge=1)] = 200  # tasks that `sync` keeps waiting for annotators

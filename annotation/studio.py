@@ -1,7 +1,7 @@
 """A project on a Label Studio server, by its SDK; nothing else imports that. Whatever it answers, our own errors say what to do."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
@@ -71,7 +71,7 @@ class Studio:
         with _connected(settings) as client:
             with _in_words(settings.url):
                 found = _projects(client, settings.project)
-                project = client.projects.get(min(found)) if found else _create(client, settings.project)
+                project: Any = client.projects.get(min(found)) if found else _create(client, settings.project)
                 if project.label_config != labelling_config():
                     client.projects.update(project.id, label_config=labelling_config(), request_options=ONCE)
             yield cls(client, settings.url, project.id)
@@ -109,7 +109,9 @@ class Studio:
             items = [_filter("tasks:id", "greater", "Number", after), *filters]
             query = json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]})
             with _in_words(self._url):
-                page = list(self._client.tasks.list(project=self.project, page=1, page_size=size, query=query, **asked).items or ())
+                page: list[Any] = list(
+                    self._client.tasks.list(project=self.project, page=1, page_size=size, query=query, **asked).items or ()
+                )
             if not page:
                 return
             yield from page
@@ -118,7 +120,8 @@ class Studio:
     def add(self, tasks: Sequence[Task]) -> None:
         """Import tasks: all of them or, if it fails, none. When nobody answers they may be there all the same."""
         with _in_words(self._url):
-            self._client.projects.import_tasks(self.project, request=list(tasks), request_options=ONCE)
+            request: Any = list(tasks)  # the SDK takes its models too, and plain JSON
+            self._client.projects.import_tasks(self.project, request=request, request_options=ONCE)
 
     def remove(self, task: int) -> None:
         """Delete a task, if it is there."""
@@ -167,7 +170,8 @@ def _connected(settings: Settings) -> Iterator[LabelStudio]:
 
 
 def _projects(client: LabelStudio, title: str) -> list[int]:
-    return [project.id for project in client.projects.list(title=title, page_size=100) if project.title == title]
+    projects: Iterable[Any] = client.projects.list(title=title, page_size=100)
+    return [project.id for project in projects if project.title == title]
 
 
 def _create(client: LabelStudio, title: str) -> Any:
@@ -203,7 +207,7 @@ def _in_words(url: str) -> Iterator[None]:
         raise UnreachableError(f"{url} can't be reached ({error}): is Label Studio running, and ANNOTATION_URL right?") from error
     except ApiError as error:
         raise _refusal(url, error) from error
-    except ValueError as error:  # an answer that is no JSON, or not the JSON that was expected
+    except (ValueError, TypeError, AttributeError) as error:  # no JSON, or not the JSON that the SDK expects
         raise RefusedError(f"{url} gave an answer that is not Label Studio's: is ANNOTATION_URL right?") from error
 
 

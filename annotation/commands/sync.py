@@ -95,7 +95,7 @@ class _Exchange:
             answered.clear()
 
     def _round(self, *, is_push_due: bool) -> None:
-        """Fetch answers; at intervals also write labels (so that each file holds several), top up the tasks, and train anew if it is due."""
+        """Fetch answers; at intervals write labels too (each file holds several), top up the tasks, and train anew if it is due."""
         from annotation.studio import Studio
 
         with Studio.find(self._settings) as studio:

@@ -244,18 +244,8 @@ def test_the_least_sure_post_is_served_first(server, studio, sender):
 
 
 def test_a_scored_dump_can_be_pushed(studio, store, tmp_path, capsys):
-    columns = [
-        "text",
-        "label",
-        "p_compliant",
-        "p_suspicious",
-        "p_violation",
-        "suggestion",
-        "uncertain",
-        "decided_by",
-        "model_version",
-        "error",
-    ]
+    scores = [f"p_{label.english}" for label in Label]
+    columns = ["text", "label", *scores, "suggestion", "uncertain", "decided_by", "model_version", "error"]
     rows = [[post, "suspicious", "0.3", "0.5", "0.2", "review", "true", "model", "tiny-1", ""] for post in posts(3)]
     (tmp_path / "scored.tsv").write_text("\n".join("\t".join(row) for row in [columns, *rows, ["x"]]), encoding="utf-8")
     assert main(["push", "--from", str(tmp_path / "scored.tsv")]) == 0
