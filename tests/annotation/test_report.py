@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 from annotation.__main__ import main
 from annotation.payoff import Point, payoff, read_points
 from annotation.report import Sources, report
-from annotation.report_page import _width, to_markdown
+from annotation.report_page import to_markdown
 from annotation.settle import Overlap
+from annotation.tables import _width
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.records import Record
 from semantic_service.contract.reviews import Feedback, FeedbackKind
