@@ -13,7 +13,7 @@ from annotation.__main__ import main
 from annotation.errors import ProjectGoneError
 from annotation.exchange import Sender, pull
 from annotation.state import State
-from annotation.studio import Studio
+from annotation.studio import TIMEOUT_S, Studio
 from annotation.tasks import asked, choice, to_task
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
@@ -199,7 +199,7 @@ def test_status_says_what_waits_and_who_answered(settings, studio, store, answer
 
 
 def test_a_personal_access_token_serves_as_well(settings, server, studio):
-    with httpx.Client(base_url=server.url, follow_redirects=True) as browser:
+    with httpx.Client(base_url=server.url, timeout=TIMEOUT_S) as browser:
         browser.get("/user/login/")
         form = {"email": EMAIL, "password": PASSWORD, "csrfmiddlewaretoken": browser.cookies["csrftoken"]}
         browser.post("/user/login/", data=form, headers={"Referer": server.url})
@@ -239,7 +239,9 @@ def test_the_least_sure_post_is_served_first(server, studio, sender):
     unsure = to_task(review("拿不准"), Purpose.UNCERTAIN)
     unsure["predictions"][0]["score"] = 0.34
     sender.send(lambda sent: [unsure])
-    served = httpx.get(f"{server.url}/api/projects/{studio.project}/next", headers={"Authorization": f"Token {TOKEN}"}).json()
+    served = httpx.get(
+        f"{server.url}/api/projects/{studio.project}/next", headers={"Authorization": f"Token {TOKEN}"}, timeout=TIMEOUT_S
+    ).json()
     assert served["data"]["ext_id"] == unsure["data"]["ext_id"] not in sure
 
 
