@@ -98,7 +98,7 @@ def test_labels_are_counted_by_week():
 
 
 @pytest.fixture
-def filled(tmp_path):
+def filled(tmp_path, monkeypatch):
     url = f"sqlite:///{tmp_path}/store.db"
     store = Store.open(url)
     answers = [answer(f"秘密{number}", "甲|一", BAD if number < 4 else GOOD, Purpose.RANDOM, seconds=2.0) for number in range(20)]
@@ -109,7 +109,9 @@ def filled(tmp_path):
     store.add_feedback(Feedback(text_id("秘密"), FeedbackKind.CORRECTION, at(3), GOOD))
     store.close()
     (tmp_path / "gold.jsonl").write_text(Record("金", BAD, "gold", ("专家",), at(0)).to_json() + "\n", "utf-8")
-    return ["report", "--database", url, "--gold", str(tmp_path / "gold.jsonl"), "--runs", str(tmp_path / "runs")]
+    monkeypatch.setenv("ANNOTATION_DATABASE_URL", url)
+    monkeypatch.setenv("ANNOTATION_GOLD", str(tmp_path / "gold.jsonl"))
+    return ["report", "--runs", str(tmp_path / "runs")]
 
 
 def test_the_command_shows_a_person_everything_but_the_posts(filled, capsys):
@@ -132,6 +134,7 @@ def test_the_command_gives_a_program_the_same_numbers(filled, capsys):
     assert values["payoff"] is None
 
 
-def test_a_database_that_can_not_be_used_is_told_in_words(capsys):
-    assert main(["report", "--database", "mysql://nowhere"]) == 2
+def test_a_database_that_can_not_be_used_is_told_in_words(capsys, monkeypatch):
+    monkeypatch.setenv("ANNOTATION_DATABASE_URL", "mysql://nowhere")
+    assert main(["report"]) == 2
     assert "mysql" in capsys.readouterr().err

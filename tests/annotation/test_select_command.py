@@ -32,8 +32,10 @@ def test_the_ranked_choice_is_written_and_counted(store, tmp_path, capsys):
     assert {"text", "purpose", "label", "confidence", "model_version"} <= lines(out)[0].keys()
 
 
-def test_labelled_texts_are_left_out(store, tmp_path):
-    labelled, out = tmp_path / "labelled.jsonl", tmp_path / "chosen.jsonl"
+def test_labelled_texts_are_left_out(store, tmp_path, monkeypatch):
+    labels, out = tmp_path / "labels", tmp_path / "chosen.jsonl"
+    labels.mkdir()
+    monkeypatch.setenv("ANNOTATION_DATA", str(labels))
     record = {
         "id": text_id("一二三四五"),
         "text": "一二三四五",
@@ -42,17 +44,18 @@ def test_labelled_texts_are_left_out(store, tmp_path):
         "annotators": [],
         "created_at": "2026-11-22",
     }
-    labelled.write_text(json.dumps(record) + "\n", encoding="utf-8")
-    assert main(["select", store, "--out", str(out), "--labelled", str(labelled)]) == 0
+    (labels / "2026-11-22-1.jsonl").write_text(json.dumps(record) + "\n", encoding="utf-8")
+    assert main(["select", store, "--out", str(out)]) == 0
     assert {post["text"] for post in lines(out)} & {"一二三四五", "六七八九十"} == {"六七八九十"}
 
 
-def test_unscored_texts_are_judged_with_the_key_and_bad_rows_are_told(tmp_path, capsys):
-    posts, key, out = tmp_path / "posts.txt", tmp_path / "key", tmp_path / "chosen.jsonl"
+def test_unscored_texts_are_judged_with_the_key_and_bad_rows_are_told(tmp_path, capsys, monkeypatch):
+    posts, out = tmp_path / "posts.txt", tmp_path / "chosen.jsonl"
     posts.write_text("好\n\n也好\n", encoding="utf-8")
-    key.write_text("secret\n")
+    monkeypatch.setenv("ANNOTATION_SERVICE_KEY", "secret")
     with scripted() as state:
-        assert main(["select", str(posts), "--out", str(out), "--service", state.url, "--key-file", str(key)]) == 0
+        monkeypatch.setenv("ANNOTATION_SERVICE_URL", state.url)
+        assert main(["select", str(posts), "--out", str(out)]) == 0
     assert {post["text"] for post in lines(out)} == {"好", "也好"}
     assert state.asked[0][1]["X-API-Key"] == "secret"
     assert f"{posts}:2: no text in 'text'; skipped" in capsys.readouterr().err
@@ -63,7 +66,6 @@ def test_unscored_texts_are_judged_with_the_key_and_bad_rows_are_told(tmp_path, 
     [
         (["none.tsv"], "none.tsv: can't be read"),
         (["mysql://x/y"], "sqlite"),
-        (["none.txt", "--key-file", "none"], "none: the key can't be read"),
     ],
 )
 def test_what_cannot_be_read_is_said_in_words(tmp_path, capsys, arguments, said):
