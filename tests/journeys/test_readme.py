@@ -75,6 +75,8 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["training", "models"],
         ["training", "runs"],
         ["training", "compare", "--help"],
+        ["annotation", "select", "--help"],
+        ["annotation", "simulate", "--help"],
         ["training", "doctor", "data/annotations/train.jsonl", "data/annotations/validation.jsonl", "--strict"],
     ],
     ids=" ".join,
