@@ -1,6 +1,7 @@
 """Spread a choice over what posts are about."""
 
 from collections.abc import Sequence
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,14 +11,15 @@ from sklearn.feature_extraction.text import HashingVectorizer
 
 from semantic_service.contract.text import normalise
 
-Vectors = csr_matrix  # [posts, features], each of length 1
+Vectors: TypeAlias = csr_matrix  # [posts, features], each of length 1
 _FEATURES = 2**12
 
 
 def vectorise(texts: Sequence[str]) -> Vectors:
     """Give each text's characters and pairs, hashed (Weinberger et al. 2009)."""
     vectoriser = HashingVectorizer(n_features=_FEATURES, analyzer="char", ngram_range=(1, 2), alternate_sign=False)
-    return vectoriser.transform(normalise(text).text for text in texts)
+    vectors: Vectors = vectoriser.transform(normalise(text).text for text in texts)
+    return vectors
 
 
 def spread(vectors: Vectors, weights: NDArray[np.float64], count: int, seed: int) -> NDArray[np.intp]:

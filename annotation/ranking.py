@@ -54,7 +54,8 @@ def most_uncertain(scores: Scores) -> Ranking:
 
 def in_band(ranking: Ranking, probabilities: Probabilities, uncertain_max: float) -> Ranking:
     """Leave out the posts that the model is surer of than this."""
-    return ranking[probabilities[ranking].max(axis=1) <= uncertain_max]
+    kept: Ranking = ranking[probabilities[ranking].max(axis=1) <= uncertain_max]
+    return kept
 
 
 def clipped(ranking: Ranking, share: float) -> Ranking:

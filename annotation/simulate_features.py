@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from annotation.errors import SimulationError
 
-Features = csr_matrix  # [texts, features]
+Features: TypeAlias = csr_matrix  # [texts, features]
 Embeddings = NDArray[np.float32]  # [texts, hidden]
 _BATCH_TEXTS = 64
 _MIN_TEXTS = 3  # that a character or pair must stand in
@@ -93,7 +93,7 @@ class Encoder:
             return AutoTokenizer.from_pretrained(self._folder, local_files_only=True), AutoModel.from_pretrained(
                 self._folder, local_files_only=True
             ).float().eval()
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, TypeError) as error:  # TypeError: a tokenizer's file is missing
             raise SimulationError(f"encoder: {self._folder} holds no Hugging Face encoder ({type(error).__name__}: {error})") from error
 
 

@@ -52,8 +52,7 @@ def _draw(curves: Curves) -> Figure:
     figure = Figure(figsize=(8, 5), dpi=100, layout="constrained")
     axes = figure.add_subplot()
     for name, scores in curves.scores.items():
-        style = {"color": "black", "linestyle": "--"} if name == RANDOM else {}
-        (line,) = axes.plot(curves.labels, scores.mean(axis=0), label=name, **style)
+        (line,) = axes.plot(curves.labels, scores.mean(axis=0), label=name, linestyle="--" if name == RANDOM else "-")
         axes.fill_between(curves.labels, scores.min(axis=0), scores.max(axis=0), color=line.get_color(), alpha=0.12, linewidth=0)
     axes.axhline(curves.scores[RANDOM].mean(axis=0)[-1], color="black", linewidth=0.5)
     axes.set(xlabel="labels", ylabel="macro-F1 on the test texts", title="What labels buy (mean and range over seeds)")

@@ -64,6 +64,7 @@ class _Means:
         self.labels, self.curves = labels, curves
         different, place = np.unique(curves.round(12), axis=0, return_inverse=True)  # 10 of 3 seeds
         self.rising = np.array([isotonic_regression(curve) for curve in different])[place]
+        self.area = np.asarray(np.trapezoid(curves, labels, axis=1)) / (labels[-1] - labels[0])
 
     def needed(self, scores: Curve) -> Estimate:
         """Give the labels for a score, which may differ from draw to draw."""
@@ -73,7 +74,7 @@ class _Means:
 def _measured(means: _Means, goals: Curve, levels: Sequence[float]) -> Measured:
     return Measured(
         final=_estimate(means.rising[:, -1]),
-        area=_estimate(np.trapezoid(means.curves, means.labels, axis=1) / (means.labels[-1] - means.labels[0])),
+        area=_estimate(means.area),
         needed={level: means.needed(np.full(len(goals), level)) for level in levels},
         needed_for_end=means.needed(goals),
     )

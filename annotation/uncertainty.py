@@ -10,7 +10,8 @@ Scores = NDArray[np.float64]  # [posts]
 def least_confidence(probabilities: Probabilities) -> Scores:
     """Give what the likeliest label leaves over (Lewis and Gale 1994), where 1 is that all labels are as likely."""
     labels = probabilities.shape[1]
-    return (1 - probabilities.max(axis=1)) * labels / (labels - 1)
+    scores: Scores = (1 - probabilities.max(axis=1)) * labels / (labels - 1)
+    return scores
 
 
 def margin(probabilities: Probabilities) -> Scores:
@@ -22,4 +23,5 @@ def margin(probabilities: Probabilities) -> Scores:
 def entropy(probabilities: Probabilities) -> Scores:
     """Give the entropy of the labels (Shannon 1948) as a share of the largest there is."""
     logarithms = np.log(probabilities, where=probabilities > 0, out=np.zeros_like(probabilities))
-    return -(probabilities * logarithms).sum(axis=1) / np.log(probabilities.shape[1])
+    scores: Scores = -(probabilities * logarithms).sum(axis=1) / np.log(probabilities.shape[1])
+    return scores

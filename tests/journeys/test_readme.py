@@ -78,6 +78,8 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["training", "compare", "--help"],
         ["annotation", "init", "--help"],
         ["annotation", "sync", "--help"],
+        ["annotation", "select", "--help"],
+        ["annotation", "simulate", "--help"],
         ["training", "doctor", "data/annotations/train.jsonl", "data/annotations/validation.jsonl", "--strict"],
     ],
     ids=" ".join,
