@@ -55,7 +55,7 @@ class Agenda:
                     yield review, item.purpose
 
     def _annotators(self, review: Review, purpose: Purpose) -> int:
-        return 1 if purpose is Purpose.ADJUDICATION else self.settings.overlap().needed(review.text_id)
+        return 1 if purpose in {Purpose.ADJUDICATION, Purpose.GOLD} else self.settings.overlap().needed(review.text_id)
 
 
 def _records(path: Path | None) -> Iterator[Record]:

@@ -9,6 +9,7 @@ from typing import Any, Self
 import httpx
 from label_studio_sdk import LabelStudio
 from label_studio_sdk.core.api_error import ApiError
+from label_studio_sdk.core.parse_error import ParsingError
 from label_studio_sdk.core.request_options import RequestOptions
 
 from annotation.errors import ProjectGoneError, RefusedError, ServerFailedError, StudioError, TokenError, TooManyError, UnreachableError
@@ -207,7 +208,7 @@ def _in_words(url: str) -> Iterator[None]:
         raise UnreachableError(f"{url} can't be reached ({error}): is Label Studio running, and ANNOTATION_URL right?") from error
     except ApiError as error:
         raise _refusal(url, error) from error
-    except (ValueError, TypeError, AttributeError) as error:  # no JSON, or not the JSON that the SDK expects
+    except (ParsingError, ValueError, TypeError, AttributeError) as error:  # no JSON, or not the JSON that the SDK expects
         raise RefusedError(f"{url} gave an answer that is not Label Studio's: is ANNOTATION_URL right?") from error
 
 

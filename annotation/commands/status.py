@@ -22,7 +22,9 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 
 def _status(_: argparse.Namespace) -> int:
+    from annotation.agreement import measure
     from annotation.settings import Settings
+    from annotation.settle import settle
     from annotation.state import State
     from annotation.studio import Studio
 
@@ -37,6 +39,8 @@ def _status(_: argparse.Namespace) -> int:
         ("waiting for answers", f"{counts.tasks - counts.finished}"),
         ("answered in full", f"{counts.finished}"),
         *_by_annotator(answers),
+        *((f"posts {state}", f"{count}") for state, count in Counter(settle(answers, settings.overlap()).states.values()).items()),
+        ("agreement, Fleiss' kappa", str(measure(answers, {}).overall or "not known: nobody has answered the same post as another")),
         ("last pull", "never" if pulled is None else pulled.at),
     ]
     for name, value in rows:
