@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -55,7 +55,7 @@ def simulate(config: SimulationConfig, data: Data) -> list[Replay]:
         if key not in done:
             done[key] = Replay(key, name, seed, *replay(config, data, config.strategies[name], seed))
             _append(journal, done[key])
-        replays.append(done[key])
+        replays.append(replace(done[key], strategy=name))  # which may have had another name
     return replays
 
 

@@ -38,6 +38,7 @@ class Data:
     pool_labels: NDArray[np.intp]
     pool_features: csr_matrix
     pool_vectors: Vectors
+    test: Sequence[str]
     test_labels: NDArray[np.intp]
     test_features: csr_matrix
 
@@ -69,7 +70,7 @@ def load(config: SimulationConfig) -> Data:
         embeddings = encoder.embed(texts)
         seen_test = with_embeddings(seen_test, encoder.embed(test_texts), embeddings)
         seen = with_embeddings(seen, embeddings, embeddings)
-    return Data(texts, _labels(pool), seen, vectorise(texts), _labels(test), seen_test)
+    return Data(texts, _labels(pool), seen, vectorise(texts), test_texts, _labels(test), seen_test)
 
 
 def _labels(examples: Sequence[Example]) -> NDArray[np.intp]:

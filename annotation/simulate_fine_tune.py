@@ -8,6 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from annotation.errors import SimulationError
 from annotation.simulate import Replay
 from annotation.simulate_config import RANDOM, SimulationConfig
@@ -19,7 +22,7 @@ from semantic_service.contract.labels import Label
 
 @dataclass(frozen=True, slots=True)
 class FineTuned:
-    """What a model fine-tuned on so many labels does on the test file."""
+    """What a model fine-tuned on so many labels does on the test texts."""
 
     labels: int
     macro_f1: float
@@ -42,24 +45,30 @@ def fine_tune(config: SimulationConfig, data: Data, replays: Sequence[Replay], m
         needed = config.budget if name == RANDOM else min(config.budget, measured[name].needed_for_end.value)
         labelled = replay.labelled[: math.ceil(needed)]
         folder = config.out / "fine-tuned" / f"{replay.key}-{len(labelled)}"
-        tuned[name] = FineTuned(len(labelled), _macro_f1(config.test, config.fine_tune, folder, _lines(data, labelled)))
+        folder.mkdir(parents=True, exist_ok=True)
+        _write(folder / "labels.jsonl", [data.pool[text] for text in labelled], data.pool_labels[labelled])
+        _write(folder / "test.jsonl", data.test, data.test_labels)
+        tuned[name] = FineTuned(len(labelled), _macro_f1(config.fine_tune, folder))
     return tuned
 
 
-def _lines(data: Data, labelled: Sequence[int]) -> str:
-    rows = ({"text": data.pool[text], "label": Label(data.pool_labels[text]).english} for text in labelled)
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+def _write(path: Path, texts: Sequence[str], labels: NDArray[np.intp]) -> None:
+    rows = ({"text": text, "label": Label(label).english} for text, label in zip(texts, labels, strict=True))
+    write_atomically(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
 
 
-def _macro_f1(test: Path, training: Path, folder: Path, lines: str) -> float:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / "labels.jsonl", lines)
-    settings = [f"data.train=[{json.dumps(str(folder / 'labels.jsonl'))}]", f"data.test=[{json.dumps(str(test))}]"]
-    overrides = [part for setting in settings for part in ("--set", setting)]
+def _macro_f1(training: Path, folder: Path) -> float:
+    report = folder / "run" / "report" / "report.json"
+    if not report.exists():  # the last thing that a run writes
+        _train(training, folder)
+    return float(json.loads(report.read_text(encoding="utf-8"))["files"]["test"]["macro_f1"])
+
+
+def _train(training: Path, folder: Path) -> None:
+    files = {"data.train": folder / "labels.jsonl", "data.test": folder / "test.jsonl"}
+    overrides = [part for key, path in files.items() for part in ("--set", f"{key}=[{json.dumps(str(path))}]")]
     command = [sys.executable, "-m", "training", "run", str(training), *overrides, "--run-dir", str(folder / "run")]
     with (folder / "log").open("wb") as log:
         status = subprocess.run(command, stdout=log, stderr=log, check=False).returncode
     if status:
         raise SimulationError(f"fine_tune: the training exited with {status}; see {folder / 'log'}")
-    report = json.loads((folder / "run" / "report" / "report.json").read_text(encoding="utf-8"))
-    return float(report["files"][str(test)]["macro_f1"])

@@ -83,7 +83,7 @@ def _markdown(config: SimulationConfig, data: Data, results: Results) -> str:
     if results.tuned:
         tuned = [[name, f"{values.labels:,}", f"{values.macro_f1:.3f}"] for name, values in results.tuned.items()]
         parts += [f"Fine-tuned in the end by {config.fine_tune}, on the first seed's labels:"]
-        parts += [markdown_table(["strategy", "labels", f"macro-F1 on all of {config.test}"], tuned)]
+        parts += [markdown_table(["strategy", "labels", "macro-F1"], tuned)]
     return "\n\n".join(parts) + "\n"
 
 

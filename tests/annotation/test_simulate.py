@@ -83,6 +83,14 @@ def test_a_killed_simulation_goes_on_where_it_was(config, data, replays, tmp_pat
     assert len([line for line in (tmp_path / JOURNAL).read_text().splitlines() if line]) == 5
 
 
+def test_a_strategy_under_another_name_is_not_replayed_again(config, data, replays):
+    renamed = {name if name == RANDOM else "mine": strategy for name, strategy in config.strategies.items()}
+    again = simulate(config.model_copy(update={"strategies": renamed}), data)
+    assert [replay.scores for replay in again] == [replay.scores for replay in replays]
+    assert {replay.strategy for replay in again} == {RANDOM, "mine"}
+    assert len([line for line in (config.out / JOURNAL).read_text().splitlines() if line]) == len(replays)
+
+
 def test_the_pool_holds_no_test_text_and_no_near_duplicate(sets, config, tmp_path):
     train = tmp_path / "train.jsonl"
     test = sets["test"].read_text().splitlines()

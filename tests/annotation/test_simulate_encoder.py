@@ -64,7 +64,7 @@ def test_a_folder_that_holds_no_weights_is_refused(base, tmp_path):
 
 def test_the_labels_that_each_strategy_bought_are_fine_tuned_on(base, tmp_path, capsys):
     training = tmp_path / "training.yaml"
-    train = {"epochs": 1, "learning_rate": {"base": 1e-3, "classifier": 1e-2}}
+    train = {"epochs": 6, "batch_size": 8, "learning_rate": {"base": 1e-3, "classifier": 1e-2}}
     training.write_text(
         json.dumps({"model": {"base": str(base), "max_tokens": 32, "method": "full"}, "train": train, "data": {"train": ["x"]}})
     )
