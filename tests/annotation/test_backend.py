@@ -157,13 +157,14 @@ def ask(port, method, path, body=None):
 
 @pytest.mark.slow
 @pytest.mark.timeout(180)  # the machine may be busy, and two servers start
-def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_is_gone(tiny_bundle, tmp_path):
+def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_is_gone(tiny_bundle, tmp_path, monkeypatch):
     (tmp_path / "password").write_text(PASSWORD, "utf-8")
-    (tmp_path / "key").write_text("forum", "utf-8")
+    monkeypatch.setenv("ANNOTATION_SERVICE_KEY", "forum")
     keys = tmp_path / "keys.toml"
     keys.write_text(f'[forum]\nsha256 = "{hashlib.sha256(b"forum").hexdigest()}"\nscopes = ["classify"]\n', "utf-8")
     port, log, task = free_port(), tmp_path / "backend.log", [{"id": 1, "data": {"text": "来赌一把"}}, {"id": 2, "data": {"text": " "}}]
     with serving(tiny_bundle.path, tmp_path, keys=keys) as service:
+        monkeypatch.setenv("ANNOTATION_SERVICE_URL", f"http://{LOOPBACK}:{service.port}")
         arguments = ["backend", "--port", port, "--password-file", tmp_path / "password"]
         with killed_in_the_end(start(tiny_bundle.path, log, module="annotation", arguments=arguments)) as process:
             until(lambda: process.poll() is not None or ask(port, "GET", "/health"), 3 * PATIENCE_S)

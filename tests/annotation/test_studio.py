@@ -195,6 +195,8 @@ def test_status_says_what_waits_and_who_answered(settings, studio, store, answer
         "waiting for answers": "2",
         "answered in full": "1",
         f"answers by {EMAIL}": "1 (1 can't tell)",
+        "posts undecided": "1",
+        "agreement, Fleiss' kappa": "not known: nobody has answered the same post as another",
     }
 
 
