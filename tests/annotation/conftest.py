@@ -30,6 +30,7 @@ def variables(server, tmp_path, monkeypatch):
         "ANNOTATION_PROJECT": f"test {uuid.uuid4().hex[:12]}",
         "ANNOTATION_DATABASE_URL": f"sqlite:///{tmp_path}/reviews.db",
         "ANNOTATION_STATE": str(tmp_path / "state"),
+        "ANNOTATION_DATA": str(tmp_path / "labels"),
     }
     for name, value in values.items():
         monkeypatch.setenv(name, value)
