@@ -33,9 +33,9 @@ class Strategy:
     """
 
     measure: Measure = "entropy"
-    uncertain_max: _Share = 1.0
-    clipped_share: _Share = 0.0
-    spread_over: Annotated[int, Field(ge=1)] = 1
+    uncertain_max: _Share = 0.6
+    clipped_share: _Share = 0.02
+    spread_over: Annotated[int, Field(ge=1)] = 2
     is_balanced: bool = False
     random_share: _Share = 0.1
 

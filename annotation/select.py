@@ -93,7 +93,9 @@ def _useful(pool: Pool, posts: Ranking, count: int, options: Options) -> Ranking
     if strategy.spread_over == 1 or not 0 < count < len(ranking):
         return ranking[:count]
     weights = MEASURES[strategy.measure](pool.probabilities[ranking])
-    return ranking[spread(pool.vectors(ranking), weights, count, options.seed)]
+    chosen = spread(pool.vectors(ranking), weights, count, options.seed)
+    rest = np.setdiff1d(np.arange(len(ranking)), chosen)  # makes up for clusters that nothing fell into
+    return ranking[np.sort(np.append(chosen, rest[: count - len(chosen)]))]
 
 
 def _mixed(drawn: Ranking, useful: Ranking) -> list[tuple[int, Purpose]]:

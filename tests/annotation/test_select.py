@@ -1,4 +1,5 @@
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from semantic_service.contract.answers import Purpose
 from tests.annotation.judged import review
 from tests.strategies import any_text
 
-ONLY_UNCERTAIN = Strategy(random_share=0)
+ONLY_UNCERTAIN = Strategy("least_confidence", uncertain_max=1, clipped_share=0, spread_over=1, random_share=0)
 # Posts that say different things, in words of their own.
 DIFFERENT = [f"{chr(0x4E00 + 40 * number)}{chr(0x5E00 + 7 * number)}{chr(0x6E00 + 11 * number)}" * 3 for number in range(200)]
 
@@ -68,7 +69,7 @@ def test_a_text_judged_twice_is_asked_about_with_the_newer_verdict():
 
 
 def test_the_least_sure_come_first():
-    chosen = select(posts(50), Options(10, Strategy("least_confidence", random_share=0)))
+    chosen = select(posts(50), Options(10, ONLY_UNCERTAIN))
     confidences = [post.review.confidence for post in chosen]
     assert confidences == sorted(post.confidence for post in posts(50))[:10]
     assert {post.purpose for post in chosen} == {Purpose.UNCERTAIN}
@@ -76,7 +77,7 @@ def test_the_least_sure_come_first():
 
 def test_random_posts_come_from_audit_posts_alone_and_stand_evenly_among_the_others():
     source = posts(100) + [review(text, (1.0, 0.0, 0.0), is_audit=True) for text in DIFFERENT[100:150]]
-    chosen = select(source, Options(50, Strategy(random_share=0.1)))
+    chosen = select(source, Options(50, replace(ONLY_UNCERTAIN, random_share=0.1)))
     places = [place for place, post in enumerate(chosen) if post.purpose is Purpose.RANDOM]
     assert len(chosen) == 50
     assert all(post.review.is_audit == (post.purpose is Purpose.RANDOM) for post in chosen)
@@ -90,12 +91,12 @@ def test_an_uncertain_audit_post_waits_for_the_random_draw():
 
 
 def test_where_every_post_is_an_audit_post_the_uncertain_ones_are_asked_about_all_the_same():
-    chosen = select(posts(50, is_audit=True), Options(20, Strategy(random_share=0.1)))
+    chosen = select(posts(50, is_audit=True), Options(20, replace(ONLY_UNCERTAIN, random_share=0.1)))
     assert Counter(post.purpose for post in chosen) == {Purpose.UNCERTAIN: 18, Purpose.RANDOM: 2}
 
 
 def test_without_audit_posts_the_random_share_comes_from_all():
-    chosen = select(posts(50), Options(20, Strategy(random_share=0.5)))
+    chosen = select(posts(50), Options(20, replace(ONLY_UNCERTAIN, random_share=0.5)))
     assert Counter(post.purpose for post in chosen) == {Purpose.UNCERTAIN: 10, Purpose.RANDOM: 10}
 
 
@@ -104,7 +105,7 @@ def test_every_audit_post_is_as_likely_to_be_drawn():
     draws = Counter(
         post
         for seed in range(2_000)
-        for post, purpose in choose(pool, Options(2, Strategy(random_share=0.5), seed=seed))
+        for post, purpose in choose(pool, Options(2, replace(ONLY_UNCERTAIN, random_share=0.5), seed=seed))
         if purpose is Purpose.RANDOM
     )
     assert sorted(draws) == list(range(10))
@@ -115,10 +116,20 @@ def test_a_spread_choice_takes_one_of_each_kind_where_the_most_uncertain_are_all
     kinds = ["赌博彩票百家乐", "发票代开税务局", "刷单兼职日结钱"]
     pairs = [(f"{kind}{DIFFERENT[20 * place + number]}", place) for place, kind in enumerate(kinds) for number in range(6)]
     source = [review(text, (0.5 + place / 50, 0.5 - place / 50, 0.0)) for text, place in pairs]
-    plain = select(source, Options(3, Strategy("margin", random_share=0)))
-    spread = select(source, Options(3, Strategy("margin", spread_over=6, random_share=0)))
+    plain = select(source, Options(3, ONLY_UNCERTAIN))
+    spread = select(source, Options(3, replace(ONLY_UNCERTAIN, spread_over=6)))
     assert len({post.review.text[:7] for post in plain}) == 1
     assert len({post.review.text[:7] for post in spread}) == 3
+
+
+def test_a_spread_choice_is_as_large_as_it_was_asked_to_be():
+    alike = [review(f"{DIFFERENT[0]}{text}") for text in DIFFERENT[:40]]
+    assert len(select(alike, Options(15, replace(ONLY_UNCERTAIN, spread_over=2)))) == 15
+
+
+def test_posts_that_the_model_is_sure_of_are_asked_about_at_random_alone():
+    sure = [review(text, (0.9, 0.1, 0.0)) for text in DIFFERENT[:50]]
+    assert {post.purpose for post in select(sure, Options(50))} == {Purpose.RANDOM}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
