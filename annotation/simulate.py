@@ -70,7 +70,7 @@ def replay(config: SimulationConfig, data: Data, strategy: Strategy, seed: int) 
     for round_, goal in enumerate(config.points[1:], start=1):
         rest = np.setdiff1d(np.arange(len(data.pool)), labelled)
         pool = Pool(_probabilities(model, data, rest), np.zeros(len(rest), bool), partial(_vectors, data, rest))
-        options = Options(goal - len(labelled), strategy, seed=config.seeds * round_ + seed)
+        options = Options(goal - len(labelled), strategy, seed=1000 * seed + round_)
         labelled = np.append(labelled, [rest[index] for index, _ in choose(pool, options)]).astype(np.intp)
         model = _fit(data, labelled)
         scores.append(_macro_f1(model, data))

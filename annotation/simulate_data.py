@@ -79,7 +79,7 @@ def _labels(examples: Sequence[Example]) -> NDArray[np.intp]:
 
 def _examples(path: Path) -> list[Example]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").split("\n")  # some texts hold other separators of lines
     except (OSError, UnicodeDecodeError) as error:
         raise SimulationError(f"{path}: can't be read as UTF-8 ({type(error).__name__})") from error
     return [_example(f"{path}:{number}", line) for number, line in enumerate(lines, start=1) if line.strip()]
