@@ -95,7 +95,8 @@ def _useful(pool: Pool, posts: Ranking, count: int, options: Options) -> Ranking
     weights = MEASURES[strategy.measure](pool.probabilities[ranking])
     chosen = spread(pool.vectors(ranking), weights, count, options.seed)
     rest = np.setdiff1d(np.arange(len(ranking)), chosen)  # makes up for clusters that nothing fell into
-    return ranking[np.sort(np.append(chosen, rest[: count - len(chosen)]))]
+    spread_out: Ranking = ranking[np.sort(np.append(chosen, rest[: count - len(chosen)]))]
+    return spread_out
 
 
 def _mixed(drawn: Ranking, useful: Ranking) -> list[tuple[int, Purpose]]:
