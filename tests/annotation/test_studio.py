@@ -79,8 +79,10 @@ def test_init_brings_the_interface_up_to_date_and_leaves_the_settings(settings, 
 
 def test_pushing_twice_sends_nothing_twice(settings, studio, store, capsys):
     fill(store)
-    assert [main(["push", "--count", str(POSTS)]) for _ in range(2)] == [0, 0]
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == [str(POSTS), "0"]
+    assert [main(["push", "--count", str(POSTS)]) for _ in range(3)] == [0, 0, 0]
+    first, second, third = (int(line.split()[0]) for line in capsys.readouterr().out.splitlines())
+    assert first >= 0.97 * POSTS  # selection passes over the oddest posts at first
+    assert (first + second, third) == (POSTS, 0)
     board = list(studio.tasks())
     assert on_board(studio) == expected(POSTS)
     doubly = [task for task in board if task.annotators == 2]
@@ -107,7 +109,8 @@ def test_a_push_that_is_killed_again_and_again_loses_and_doubles_nothing(setting
         push.join(chance.uniform(0.02, 1.0))
         push.kill()
         push.join()
-    assert main(["push", "--count", str(POSTS)]) == 0
+    for _ in range(2):  # selection passes over the oddest posts at first
+        assert main(["push", "--count", str(POSTS)]) == 0
     assert on_board(studio) == expected(POSTS)
     assert all(task.overlap == task.annotators for task in studio.tasks())
 
@@ -176,7 +179,7 @@ def test_what_was_skipped_or_is_no_answer_is_left_out(settings, studio, store, a
     studio._client.annotations.create(id=third, result=[])
     assert main(["pull"]) == 0
     said = capsys.readouterr()
-    assert said.out == "1 answers new or changed\n"
+    assert said.out.startswith("1 answers new or changed\n")
     assert "one label is needed, got 0" in said.err
     assert [answer.task_id for answer in store.answers()] == [first]
 
