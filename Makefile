@@ -40,8 +40,7 @@ train-env: $(TRAIN)/.stamp ## only make the training environment: .venv/train/bi
 annotation-env: $(ANNOTATION)/.stamp ## only make the annotators' environment: .venv/annotation/bin/python -m annotation ...
 
 label-studio: $(LABEL_STUDIO)/.stamp ## run a Label Studio on http://127.0.0.1:8080, its data in var/label-studio
-	LABEL_STUDIO_COLLECT_ANALYTICS=false LABEL_STUDIO_LATEST_VERSION_CHECK=false LABEL_STUDIO_SENTRY_DSN= LABEL_STUDIO_FRONTEND_SENTRY_DSN= \
-	LABEL_STUDIO_ENABLE_LEGACY_API_TOKEN=true LABEL_STUDIO_SSRF_PROTECTION_ENABLED=false LABEL_STUDIO_ML_BLOCK_LOCAL_IP=false \
+	set -a; . deploy/label-studio.env; LABEL_STUDIO_DISABLE_SIGNUP_WITHOUT_LINK=false; \
 	$(LABEL_STUDIO)/bin/label-studio start --no-browser --internal-host 127.0.0.1 --data-dir var/label-studio
 
 lock: $(TRAIN)/.stamp ## pin every requirement anew

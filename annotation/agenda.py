@@ -14,6 +14,7 @@ from annotation.tasks import Task, asked, to_task
 from semantic_service.contract.answers import Purpose
 from semantic_service.contract.records import Record
 from semantic_service.contract.reviews import Review
+from semantic_service.contract.text import text_id
 from semantic_service.store.store import Store
 
 
@@ -33,29 +34,31 @@ class Agenda:
 
         """
         before, answers = {asked(ext_id) for ext_id in sent}, self.store.answers()
-        known = {text_id for text_id, _ in before}.union(answer.text_id for answer in answers)  # the latter on another board, it may be
+        known = {text for text, _ in before}.union(answer.text_id for answer in answers)  # the latter on another board, it may be
         known.update(record.id for record in read_folder(self.settings.data))
         chosen = select(reviews, Options(count, known=known))
         plan = Plan(len(chosen), before, self.settings.overlap(), self.settings.gold_share)
         gold, suspects = _records(self.settings.gold), _records(self.settings.suspects)
-        more = self._judged(follow_up(answers, gold, suspects, plan))
-        for review, purpose in [*((post.review, post.purpose) for post in chosen), *more]:
-            try:
-                yield to_task(review, purpose, self._annotators(review, purpose))
-            except TaskError as error:
-                yield error
+        yield from (self._task(post.review, post.purpose) for post in chosen)
+        yield from self._followed_up(follow_up(answers, gold, suspects, plan))
 
-    def _judged(self, items: list[FollowUp]) -> Iterator[tuple[Review, Purpose]]:
-        """Have the service say what it thinks, as a task shows it; what it can't judge is left out."""
+    def _followed_up(self, items: list[FollowUp]) -> Iterator[Task | TaskError]:
+        """Have the service say what it thinks first, since a task shows it."""
         if not items:
             return
         with Service(self.settings.service_url, self.settings.key()) as service:
             for item, review in zip(items, service.judge([Post(item.text) for item in items]), strict=True):
                 if isinstance(review, Review):
-                    yield review, item.purpose
+                    yield self._task(review, item.purpose)
+                else:
+                    yield TaskError(f"the post {text_id(item.text)}, for {item.purpose}: {review}")
 
-    def _annotators(self, review: Review, purpose: Purpose) -> int:
-        return 1 if purpose in {Purpose.ADJUDICATION, Purpose.GOLD} else self.settings.overlap().needed(review.text_id)
+    def _task(self, review: Review, purpose: Purpose) -> Task | TaskError:
+        is_for_one = purpose in {Purpose.ADJUDICATION, Purpose.GOLD}
+        try:
+            return to_task(review, purpose, 1 if is_for_one else self.settings.overlap().needed(review.text_id))
+        except TaskError as error:
+            return error
 
 
 def _records(path: Path | None) -> Iterator[Record]:

@@ -65,7 +65,6 @@ class DataConfig(_Section):
     """Files of labelled texts, in `train` also patterns such as data/annotations/20*.jsonl.
 
     `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
-
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
     0.3 for a fixed 30 % of a file. `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.

@@ -71,6 +71,7 @@ class _Exchange:
         self._settings = settings
         self._state = state
         self._retrainer = retrainer
+        self._has_news = True  # answers that no labels were written from; of those before the start nothing is known
 
     def keep_on(self, interval_s: float, answered: threading.Event) -> None:
         """Pull at once when told so, pull and push at intervals. A mistake in the settings ends it in the first round; later it waits."""
@@ -101,10 +102,12 @@ class _Exchange:
         with Studio.find(self._settings) as studio:
             if changed := fetch(studio, self._state, self._settings):
                 _say(f"{changed} answers new or changed")
+                self._has_news = True
             if not is_push_due:
                 return
-            if news := write_labels(self._settings):
-                _say(news)
+            if self._has_news and (written := write_labels(self._settings)):
+                _say(written)
+            self._has_news = False
             if sent := self._top_up(studio):
                 _say(f"{sent} tasks sent")
         if reason := self._retrain():

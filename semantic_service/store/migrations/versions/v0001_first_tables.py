@@ -11,6 +11,12 @@ _MOMENT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 
 def upgrade() -> None:
     """Make the first tables."""
+    _make_reviews()
+    _make_feedback()
+    _make_answers()
+
+
+def _make_reviews() -> None:
     op.create_table(
         "reviews",
         sa.Column("id", sa.Integer, primary_key=True),
@@ -34,6 +40,9 @@ def upgrade() -> None:
     )
     op.create_index("reviews_by_time", "reviews", ["created_at", "id"])
     op.create_index("reviews_by_request", "reviews", ["request_id"])
+
+
+def _make_feedback() -> None:
     op.create_table(
         "feedback",
         sa.Column("digest", sa.Text, primary_key=True),
@@ -48,6 +57,9 @@ def upgrade() -> None:
     )
     op.create_index("feedback_by_time", "feedback", ["created_at"])
     op.create_index("feedback_by_text", "feedback", ["text_id"])
+
+
+def _make_answers() -> None:
     op.create_table(
         "answers",
         sa.Column("annotation_id", sa.BigInteger, primary_key=True, autoincrement=False),
