@@ -25,11 +25,17 @@ Every answer carries `X-Request-ID`; every error is `{"error": {"code", "message
 NO_KEYS = Keys()
 
 
-def create_app(
-    live: Live, workers: Workers, keys: Keys = NO_KEYS, challenger: Challenger | None = None, archive: Archive | None = None
+def create_app(  # noqa: PLR0913 - what a process is made of
+    live: Live,
+    workers: Workers,
+    keys: Keys = NO_KEYS,
+    challenger: Challenger | None = None,
+    archive: Archive | None = None,
+    *,
+    remembered: int = 0,
 ) -> FastAPI:
-    """Build the app on a loaded model; when the app stops, what waits is finished and the workers are closed."""
-    service = Service(live, workers, challenger, archive)
+    """Build the app on a loaded model, with so many scores remembered; when it stops, what waits is finished and the workers are closed."""
+    service = Service(live, workers, challenger, archive, remembered=remembered)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
