@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from semantic_service.api import errors
 from semantic_service.api.middleware import RequestMiddleware
 from semantic_service.api.reviewing import Archive
-from semantic_service.api.routes import router
+from semantic_service.api.routes import prompt, router
 from semantic_service.api.security import Keys
 from semantic_service.api.service import Service
 from semantic_service.engine.live import Live
@@ -50,6 +50,7 @@ def create_app(  # noqa: PLR0913 - what a process is made of
     )
     app.state.service = service
     app.state.keys = keys
+    app.include_router(prompt)
     app.include_router(router)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     errors.install(app)

@@ -4,13 +4,14 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header, Request
+from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from pydantic import ValidationError
 
-from semantic_service.api.caller import Caller
+from semantic_service.api.caller import TIMEOUT_DESCRIBED, Caller
 from semantic_service.api.errors import describe, empty_text
+from semantic_service.api.prompt import PromptRoute
 from semantic_service.api.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -37,12 +38,11 @@ _ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} fo
 _CLASSIFY_ERRORS = _ERRORS | {status: {"model": ErrorAnswer} for status in (429, 504)}
 _FEEDBACK_ERRORS = _ERRORS | {404: {"model": ErrorAnswer}}
 _KEY_ERRORS: dict[int | str, dict[str, object]] = {status: _ERRORS[status] for status in (401, 403)}
-_MAY_CLASSIFY = [Depends(require(Scope.CLASSIFY))]
-_MAY_REVIEW = [Depends(require(Scope.REVIEW))]
-_MAY_ADMINISTER = [Depends(require(Scope.ADMIN))]
+_MAY_CLASSIFY = require(Scope.CLASSIFY)
+_MAY_REVIEW = require(Scope.REVIEW)
+_MAY_ADMINISTER = require(Scope.ADMIN)
 
-_TIMEOUT = Header(alias="X-Request-Timeout-Ms", gt=0, le=3_600_000, description="how long the caller waits; afterwards the answer is 504")
-
+prompt = APIRouter(route_class=PromptRoute, responses=_CLASSIFY_ERRORS, dependencies=_MAY_CLASSIFY)
 router = APIRouter()
 
 
@@ -52,17 +52,13 @@ async def _service(request: Request) -> Service:  # FastAPI runs a plain functio
     return service
 
 
-async def _caller(request: Request, timeout_ms: Annotated[int | None, _TIMEOUT] = None) -> Caller:
-    return Caller(request.state.request_id, request.receive, timeout_ms)
-
-
 Serving = Annotated[Service, Depends(_service)]
-Calling = Annotated[Caller, Depends(_caller)]
 
 
-@router.post("/classify", responses=_CLASSIFY_ERRORS, dependencies=_MAY_CLASSIFY)
-async def classify(post: ClassifyRequest, request: Request, service: Serving, caller: Calling) -> ClassifyAnswer:
+@prompt.post("/classify", openapi_extra=TIMEOUT_DESCRIBED)
+async def classify(post: ClassifyRequest, request: Request) -> ClassifyAnswer:
     """Judge one post."""
+    service, caller = await _service(request), Caller.of(request)
     [judgement] = await service.judge(service.live.moderator, [post], caller)
     if isinstance(judgement, EmptyTextError):
         raise judgement
@@ -75,9 +71,10 @@ async def classify(post: ClassifyRequest, request: Request, service: Serving, ca
     return ClassifyAnswer.of(judgement, caller.request_id, post.data_id)
 
 
-@router.post("/classify/batch", responses=_CLASSIFY_ERRORS, dependencies=_MAY_CLASSIFY)
-async def classify_batch(batch: BatchRequest, request: Request, service: Serving, caller: Calling) -> BatchAnswer:
+@prompt.post("/classify/batch", openapi_extra=TIMEOUT_DESCRIBED)
+async def classify_batch(batch: BatchRequest, request: Request) -> BatchAnswer:
     """Judge up to 256 posts; the results come in the order of the items, a bad one's error in its place."""
+    service, caller = await _service(request), Caller.of(request)
     moderator, request_id = service.live.moderator, caller.request_id
     items = [_parse_item(item, request_id) for item in batch.items]
     posts = [item for item in items if isinstance(item, ClassifyRequest)]
