@@ -16,7 +16,8 @@ class PromptRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """Give what FastAPI calls for each request."""
         [body] = self.dependant.body_params
-        model = TypeAdapter[Any](body.field_info.annotation)
+        assert body.field_info.annotation is not None
+        model: TypeAdapter[Any] = TypeAdapter(body.field_info.annotation)
 
         async def handle(request: Request) -> Response:
             for dependency in self.dependencies:

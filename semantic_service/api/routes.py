@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 
 from semantic_service.api.caller import TIMEOUT_DESCRIBED, Caller
@@ -139,7 +139,7 @@ async def reload_model(service: Serving) -> ModelAnswer:
 @router.get("/metrics", response_class=Response, responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
 async def metrics(service: Serving) -> Response:
     """Prometheus' text format."""
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
