@@ -19,12 +19,21 @@ class PromptRoute(APIRoute):
         assert body.field_info.annotation is not None
         model: TypeAdapter[Any] = TypeAdapter(body.field_info.annotation)
 
-        async def handle(request: Request) -> Response:
+        async def answer(request: Request) -> Response:
             for dependency in self.dependencies:
                 assert dependency.dependency is not None
                 await dependency.dependency(request)
-            answer = await self.endpoint(_parse(model, await _read(request)), request)
-            return Response(answer.model_dump_json(), media_type="application/json")
+            answered = await self.endpoint(_parse(model, await _read(request)), request)
+            return Response(answered.model_dump_json(), media_type="application/json")
+
+        async def handle(request: Request) -> Response:
+            try:
+                return await answer(request)
+            except Exception as error:  # raised through FastAPI it would cost as much again, and refusals must be cheap
+                if (handler := request.app.exception_handlers.get(type(error))) is None:
+                    raise
+                refusal: Response = handler(request, error)
+                return refusal
 
         return handle
 

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
 LOWEST_PRIORITY = 19  # nice
-SINGLES_IN_A_ROW = 7  # then a batch has its turn, if one waits: batches get an eighth of a busy machine, and never starve
+SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
+BURST = 32  # texts a thread that may wait however slow the model is
 SHORT_QUEUE = 4  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
@@ -84,8 +85,8 @@ class Lanes:
 class Workers:
     """Runs work that releases the interpreter's lock, such as ONNX Runtime, on every core.
 
-    A queue is for bursts. Once single posts would wait longer than `max_wait_s`, more comes than can be done, and a long queue only makes
-    everybody wait: until there has been no refusal for `CALM_S`, it is kept short.
+    A queue is for bursts. Once a single post would wait longer than `max_wait_s`, and than for a burst, more comes than can be done, and a
+    long queue only makes everybody wait: until there has been no refusal for `CALM_S`, it is kept short.
     """
 
     def __init__(self, threads: int, bound: int, max_wait_s: float = math.inf, *, in_background: bool = False) -> None:
@@ -139,7 +140,8 @@ class Workers:
         if self._held + count > self._bound or wait_s > within_s:
             return refusal, []
         is_crowded = now < self._crowded_until
-        if count > 1 or wait_s <= min(self._max_wait_s, SHORT_QUEUE * self._text_s if is_crowded else math.inf):
+        limit_s = SHORT_QUEUE * self._text_s if is_crowded else max(self._max_wait_s, BURST * self._text_s)
+        if count > 1 or wait_s <= limit_s:
             return None, []
         self._crowded_until = now + CALM_S
         return refusal, self._lanes.take_back(SHORT_QUEUE * len(self._threads), now - FRESH_S)

@@ -4,7 +4,7 @@ from functools import partial
 import pytest
 
 from semantic_service.engine import workers as module
-from semantic_service.engine.workers import SHORT_QUEUE, SINGLES_IN_A_ROW, QueueFullError, Workers
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, QueueFullError, Workers
 
 PATIENCE_S = 10  # a test that waits longer has failed
 
@@ -190,9 +190,9 @@ def test_batches_take_turns_text_by_text(wide, gate):
 
 @pytest.fixture
 def timed(gate):
-    """One thread on which a text has lately taken 100 ms, and a single post may wait 1 s."""
-    workers = Workers(threads=1, bound=100, max_wait_s=1.0)
-    workers._text_s = 0.1
+    """One thread on which a text has lately taken 10 ms, and a single post may wait 0.4 s."""
+    workers = Workers(threads=1, bound=100, max_wait_s=0.4)
+    workers._text_s = 0.01
     yield workers
     gate.set()
     workers.close()
@@ -207,16 +207,23 @@ def fill(workers, gate, waiting):
 
 
 def test_a_post_that_would_wait_too_long_is_refused(timed, gate):
-    fill(timed, gate, 11)
-    with pytest.raises(QueueFullError, match="12 texts are waiting, which would take about 1100 ms"):
+    fill(timed, gate, 41)
+    with pytest.raises(QueueFullError, match="42 texts are waiting, which would take about 410 ms"):
+        timed.submit([int])
+
+
+def test_however_slow_the_model_is_a_burst_may_wait(timed, gate):
+    timed._text_s = 10.0
+    fill(timed, gate, BURST + 1)
+    with pytest.raises(QueueFullError):
         timed.submit([int])
 
 
 def test_what_came_a_moment_ago_is_refused_too_once_too_much_comes(timed, gate):
-    waiting = fill(timed, gate, 11)
+    waiting = fill(timed, gate, 41)
     with pytest.raises(QueueFullError):
         timed.submit([int])
-    assert [future.done() for future in waiting] == [False] * SHORT_QUEUE + [True] * (11 - SHORT_QUEUE)
+    assert [future.done() for future in waiting] == [False] * SHORT_QUEUE + [True] * (41 - SHORT_QUEUE)
     assert isinstance(waiting[-1].exception(0), QueueFullError)
     with pytest.raises(QueueFullError):
         fill_up(timed)
@@ -229,7 +236,7 @@ def fill_up(workers):
 
 def test_who_has_waited_a_while_is_answered_and_not_refused(timed, gate, monkeypatch):
     monkeypatch.setattr(module, "FRESH_S", -1.0)
-    waiting = fill(timed, gate, 11)
+    waiting = fill(timed, gate, 41)
     with pytest.raises(QueueFullError):
         timed.submit([int])
     gate.set()
@@ -238,7 +245,7 @@ def test_who_has_waited_a_while_is_answered_and_not_refused(timed, gate, monkeyp
 
 def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate, monkeypatch):
     monkeypatch.setattr(module, "CALM_S", 0.0)
-    fill(timed, gate, 11)
+    fill(timed, gate, 41)
     with pytest.raises(QueueFullError):
         timed.submit([int])
     fill_up(timed)
@@ -247,10 +254,10 @@ def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate
 def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, gate):
     fill(timed, gate, 3)
     with pytest.raises(QueueFullError):
-        timed.submit([int], within_s=0.25)
+        timed.submit([int], within_s=0.025)
     with pytest.raises(QueueFullError):
-        timed.submit([int] * 10, within_s=1.0)
-    assert timed.submit([int], within_s=0.35)
+        timed.submit([int] * 10, within_s=0.1)
+    assert timed.submit([int], within_s=0.035)
     assert timed.submit([int] * 10)
     fill_up(timed)
 
