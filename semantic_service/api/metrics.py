@@ -42,10 +42,8 @@ class Metrics:
         self.uncertain = Counter("moderation_uncertain", "Texts the model is unsure of", registry=registry)
         self.queue_seconds = Histogram("moderation_queue_seconds", "Time a text waits for a core", buckets=_SECONDS, registry=registry)
         self.inference_seconds = Histogram("moderation_inference_seconds", "Time to score a text", buckets=_SECONDS, registry=registry)
-        self.lookups = Counter(
-            "moderation_cache", "Texts of a request, each different, by where their score came from", ("result",), registry=registry
-        )
-        self._lookups = {lookup: self.lookups.labels(lookup.value) for lookup in Lookup}
+        lookups = Counter("moderation_cache", "Different texts of requests, by where their score came from", ("result",), registry=registry)
+        self._lookups = {lookup: lookups.labels(lookup.value) for lookup in Lookup}
         self.batch_texts = Histogram("moderation_batch_texts", "Texts asked for together", buckets=_COUNTS, registry=registry)
         self.batch_tokens = Histogram("moderation_batch_tokens", "Tokens of one text, all windows", buckets=_COUNTS, registry=registry)
         self.reloads = Counter("moderation_model_reload", "Champions taken up or refused", ("result",), registry=registry)

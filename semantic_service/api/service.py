@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 
 from semantic_service.api.caller import Caller
 from semantic_service.api.metrics import Metrics
@@ -10,6 +11,7 @@ from semantic_service.api.reviewing import Archive, Reviewing
 from semantic_service.api.schemas import ClassifyRequest
 from semantic_service.contract.text import NormalisedText, normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE
+from semantic_service.engine.classifier import Score
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
 from semantic_service.engine.scorer import Scorer
@@ -17,7 +19,7 @@ from semantic_service.engine.shadow import Answered, Challenger, Shadow
 from semantic_service.engine.workers import Workers
 
 POLL_S = 2.0
-PROMPT_CHARS = 1000  # are normalised within about a millisecond; for more, other requests need not wait
+PROMPT_CHARS = 1000  # are normalised within about a millisecond; other requests need not wait for more
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +53,7 @@ class Service:
 
         """
         self.metrics.batch_texts.observe(len(posts))
-        texts = await _normalised(posts)
-        shown = [text for text in texts if text.text]
-        scores = iter(await caller.wait_for(self._scorer.score(moderator, shown, caller.within_s)))
+        texts, scores = await caller.wait_for(self._scored(moderator, posts, caller.within_s))
         judgements = [
             moderator.decide(text, next(scores), post.scene) if text.text else EmptyTextError()
             for text, post in zip(texts, posts, strict=True)
@@ -67,6 +67,21 @@ class Service:
                 if self.reviewing is not None:
                     self.reviewing.offer(post, name, judgement)
         return judgements
+
+    async def _scored(
+        self, moderator: Moderator, posts: Sequence[ClassifyRequest], within_s: float
+    ) -> tuple[list[NormalisedText], Iterator[Score]]:
+        """Give the posts' texts, and the scores of those that are not empty."""
+        texts = []
+        for post in posts:
+            if len(post.text) > PROMPT_CHARS:
+                [future] = self.workers.submit([partial(normalise, post.text)], within_s)
+                texts.append((await asyncio.wrap_future(future)).answer)
+            else:
+                texts.append(normalise(post.text))
+                if len(posts) > 1:
+                    await asyncio.sleep(0)  # between a batch's texts others have their turn
+        return texts, iter(await self._scorer.score(moderator, [text for text in texts if text.text], within_s))
 
     def start(self) -> None:
         """Begin with what goes on behind the answers."""
@@ -95,9 +110,3 @@ class Service:
         """Look at the registry now; `again` tries a champion that was refused once more."""
         outcome = await asyncio.to_thread(self.live.refresh_model, again=again)
         self.metrics.reloaded(outcome, self.live.moderator.model_version)
-
-
-async def _normalised(posts: Sequence[ClassifyRequest]) -> list[NormalisedText]:
-    if sum(len(post.text) for post in posts) <= PROMPT_CHARS:
-        return [normalise(post.text) for post in posts]
-    return await asyncio.to_thread(lambda: [normalise(post.text) for post in posts])

@@ -64,13 +64,14 @@ class Lanes:
 
     def take(self) -> Job | None:
         """Give the next job; None if nothing waits."""
-        if self._batches and (not self.singles or self._in_a_row >= SINGLES_IN_A_ROW):
-            self._in_a_row = 0
+        while self._batches and (not self.singles or self._in_a_row >= SINGLES_IN_A_ROW):
             batch = self._batches.popleft()
             job = batch.popleft()
             if batch:
                 self._batches.append(batch)
-            return job
+            if not job.future.cancelled():  # one that was takes nobody's turn
+                self._in_a_row = 0
+                return job
         self._in_a_row += 1
         return self.singles.popleft() if self.singles else None
 

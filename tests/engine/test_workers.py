@@ -268,3 +268,17 @@ def test_a_failure_does_not_end_the_thread(one):
 
     assert isinstance(one.submit([fail])[0].exception(PATIENCE_S), SystemExit)
     assert one.submit([int])[0].result(PATIENCE_S).answer == 0
+
+
+def test_a_batch_that_was_given_up_takes_nobodys_turn(wide, gate):
+    futures = wide.submit([partial(wait_for, gate)])
+    given_up = wide.submit([int] * 20)
+    assert all(future.cancel() for future in given_up)
+    order = []
+    for _ in range(SINGLES_IN_A_ROW):
+        futures += wide.submit([partial(order.append, "single")])
+    futures += wide.submit([partial(order.append, "batch")] * 2)
+    futures += wide.submit([partial(order.append, "single")])
+    gate.set()
+    assert all(future.result(PATIENCE_S) for future in futures)
+    assert "batch" in order[: SINGLES_IN_A_ROW + 1]
