@@ -32,8 +32,8 @@ fix: $(TRAIN)/.stamp ## format, and mend what can be mended by itself
 	$(TRAIN)/bin/ruff format .
 	$(TRAIN)/bin/ruff check --fix .
 
-bench: $(SERVE)/.stamp ## measure engine and HTTP speed in one run
-	$(SERVE)/bin/python tests/bench/serving.py
+bench: $(SERVE)/.stamp ## measure engine and HTTP speed in one run (under 10 minutes)
+	$(SERVE)/bin/python -m tests.bench
 
 train-env: $(TRAIN)/.stamp ## only make the training environment: .venv/train/bin/python -m training ...
 

@@ -1,0 +1,63 @@
+"""Measure the bare engine and the HTTP service side by side: `make bench`.
+
+Every round runs each measurement once, in turn and on the same texts, so that a change of the machine's speed touches all of them. The
+table gives medians over the rounds with the least and the most. No two texts of a measurement are alike and no verdict comes from the
+cache, but in the line that is about it. Client and server share the machine.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from semantic_service.contract.bundle import Bundle, write_atomically
+from semantic_service.settings import EMBEDDED_MODEL
+from tests.bench import texts as posts
+from tests.bench.claims import claims
+from tests.bench.results import Results, circumstances
+from tests.bench.rounds import Rounds
+from tests.bench.table import as_list, as_table
+
+_EPILOG = """examples
+  make bench                                                            # 5 rounds, about 8 minutes
+  .venv/serve/bin/python -m tests.bench --quick                         # one short round: does the bench work?
+  .venv/serve/bin/python -m tests.bench --model runs/ID/bundle --texts dump.tsv --out var/bench/mine.json"""
+
+
+def main() -> None:
+    """Run the rounds, write the JSON file, print the tables."""
+    options = _parser().parse_args()
+    rounds, seconds = (1, 0.5) if options.quick else (options.rounds, options.seconds)
+    results, started = Results(), time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Rounds(Bundle.read(options.model), posts.read(options.texts), seconds, Path(folder), results)
+        bench.run(rounds)
+    about = circumstances(f"make bench ({rounds} rounds of {seconds:g} s, {(time.perf_counter() - started) / 60:.0f} minutes)")
+    figures = results.figures()
+    kept = {row: {name: asdict(figure) for name, figure in named.items()} for row, named in figures.items()}
+    out = options.out or Path(f"var/bench/{about['date']}.json")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    made = claims(figures)
+    write_atomically(out, json.dumps({"about": about, "figures": kept, "claims": [asdict(claim) for claim in made]}, indent=2))
+    print(as_table(about, figures), as_list(made), sep="\n\n")
+    print(f"all figures: {out}", file=sys.stderr)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.bench", description=__doc__, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", type=Path, default=EMBEDDED_MODEL, help="a bundle's folder (default: the embedded one)")
+    parser.add_argument("--texts", type=Path, default=posts.POSTS, help="JSONL or TSV to make the texts from (default: data/annotations)")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one round of half a second each")
+    parser.add_argument("--out", type=Path, help="the JSON file (default: var/bench/DATE.json)")
+    return parser
+
+
+if __name__ == "__main__":
+    main()
