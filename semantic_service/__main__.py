@@ -84,7 +84,8 @@ def build() -> FastAPI:
     if settings.shadow_model is not None:
         bundle = read_bundle(settings.shadow_model, source.signed_by)
         challenger = Challenger.load(bundle, settings.shadow_share, JsonLines(settings.shadow_file))
-    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys), challenger, archive)
+    workers = Workers(settings.threads, settings.queue, settings.queue_ms / 1000)
+    return create_app(live, workers, Keys.read(settings.keys), challenger, archive, remembered=settings.cache_size)
 
 
 def _log_as_json(level: str) -> None:

@@ -42,6 +42,8 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes
     threads: Annotated[int, Field(ge=0, le=1024)] = 0  # a process; 0: one a core
     queue: Annotated[int, Field(ge=1)] = 2048  # texts waiting or running
+    queue_ms: Annotated[int, Field(ge=1)] = 1000  # that a single post may have to wait
+    cache_size: Annotated[int, Field(ge=0)] = 20_000  # scores remembered; 0: none
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod

@@ -2,8 +2,10 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, PlatformCollector, ProcessCollector
 
+from semantic_service.engine.classifier import Score
 from semantic_service.engine.live import Reload
 from semantic_service.engine.moderator import Judgement
+from semantic_service.engine.scorer import Lookup
 from semantic_service.engine.shadow import Comparison
 from semantic_service.engine.workers import Done
 from semantic_service.store.keeper import Result
@@ -30,6 +32,10 @@ class Metrics:
         self.uncertain = Counter("moderation_uncertain", "Texts the model is unsure of", registry=registry)
         self.queue_seconds = Histogram("moderation_queue_seconds", "Time a text waits for a core", buckets=_SECONDS, registry=registry)
         self.inference_seconds = Histogram("moderation_inference_seconds", "Time to score a text", buckets=_SECONDS, registry=registry)
+        self.lookups = Counter(
+            "moderation_cache", "Texts of a request, each different, by where their score came from", ("result",), registry=registry
+        )
+        self._lookups = {lookup: self.lookups.labels(lookup.value) for lookup in Lookup}
         self.batch_texts = Histogram("moderation_batch_texts", "Texts asked for together", buckets=_COUNTS, registry=registry)
         self.batch_tokens = Histogram("moderation_batch_tokens", "Tokens of one text, all windows", buckets=_COUNTS, registry=registry)
         self.reloads = Counter("moderation_model_reload", "Champions taken up or refused", ("result",), registry=registry)
@@ -68,12 +74,19 @@ class Metrics:
         self.model_info.clear()
         self.model_info.labels(model_version).set(1)
 
-    def judged(self, done: Done[Judgement], known_scene: str) -> None:
+    def looked_up(self, lookup: Lookup, texts: int) -> None:
+        """Count where the scores of some texts come from."""
+        self._lookups[lookup].inc(texts)
+
+    def scored(self, done: Done[Score]) -> None:
+        """Note a run of the model."""
+        self.queue_seconds.observe(done.queue_s)
+        self.inference_seconds.observe(done.run_s)
+        self.batch_tokens.observe(done.answer.tokens)
+
+    def judged(self, judgement: Judgement, known_scene: str) -> None:
         """Count one judgement; `known_scene` is one of the policy's."""
-        judgement, verdict = done.answer, done.answer.verdict
+        verdict = judgement.verdict
         self.judgements.labels(verdict.label.english, verdict.suggestion.value, known_scene, verdict.decided_by.value).inc()
         self.confidence.observe(verdict.confidence)
         self.uncertain.inc(verdict.uncertain)
-        self.queue_seconds.observe(done.queue_s)
-        self.inference_seconds.observe(judgement.inference_s)
-        self.batch_tokens.observe(judgement.tokens)

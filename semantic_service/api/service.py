@@ -2,19 +2,22 @@
 
 import asyncio
 import logging
-from concurrent.futures import Future
-from functools import partial
+from collections.abc import Sequence
 
+from semantic_service.api.caller import Caller
 from semantic_service.api.metrics import Metrics
 from semantic_service.api.reviewing import Archive, Reviewing
 from semantic_service.api.schemas import ClassifyRequest
+from semantic_service.contract.text import NormalisedText, normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
+from semantic_service.engine.scorer import Scorer
 from semantic_service.engine.shadow import Answered, Challenger, Shadow
-from semantic_service.engine.workers import Done, Workers
+from semantic_service.engine.workers import Workers
 
 POLL_S = 2.0
+PROMPT_CHARS = 1000  # are normalised within about a millisecond; for more, other requests need not wait
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +25,14 @@ log = logging.getLogger(__name__)
 class Service:
     """The model in use, the threads that run it, the metrics that count it, and what watches it from behind the answers."""
 
-    def __init__(self, live: Live, workers: Workers, challenger: Challenger | None = None, archive: Archive | None = None) -> None:
+    def __init__(
+        self, live: Live, workers: Workers, challenger: Challenger | None = None, archive: Archive | None = None, *, remembered: int = 0
+    ) -> None:
+        """Score with `workers`, and remember that many scores."""
         self.live = live
         self.workers = workers
         self.metrics = Metrics(live.bundle.manifest.model_version)
+        self._scorer = Scorer(workers, remembered, self.metrics)
         self._shadow = None
         if challenger is not None:
             self.metrics.shadowed_by(challenger.moderator.model_version)
@@ -35,39 +42,31 @@ class Service:
             self.reviewing = Reviewing(archive, self.metrics.kept)
             self.metrics.reviewed_by(self.reviewing.keeper.spill)
 
-    async def judge(self, moderator: Moderator, posts: list[ClassifyRequest], request_id: str) -> list[Judgement | EmptyTextError]:
-        """Judge posts off the event loop, in order; a text with nothing in it gets its error in its place.
+    async def judge(self, moderator: Moderator, posts: Sequence[ClassifyRequest], caller: Caller) -> list[Judgement | EmptyTextError]:
+        """Judge posts, in order; a text with nothing in it gets its error in its place.
 
         Raises:
-            QueueFullError: they do not fit into the queue.
+            QueueFullError: they do not fit into the queue, or would probably wait too long.
+            DeadlineError, GoneError: the caller does not wait any more.
 
         """
-        futures = self.workers.submit([partial(moderator.judge, post.text, post.scene) for post in posts])
         self.metrics.batch_texts.observe(len(posts))
-        answers = [asyncio.wrap_future(future) for future in futures]
-        name = request_id if len(posts) == 1 else None  # the id of a batch names none of its posts
-        for post, future in zip(posts, futures, strict=True):
-            future.add_done_callback(partial(self._offer, post, request_id, name))  # called after the one that wrap_future has added
-        outcomes = await asyncio.gather(*answers, return_exceptions=True)
-        return [self._counted(moderator, outcome) for outcome in outcomes]
-
-    def _offer(self, post: ClassifyRequest, request_id: str, name: str | None, future: Future[Done[Judgement]]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            return
-        judgement = future.result().answer
-        if self._shadow is not None:
-            self._shadow.offer(Answered(post.text, request_id, post.data_id, judgement))
-        if self.reviewing is not None:
-            self.reviewing.offer(post, name, judgement)
-
-    def _counted(self, moderator: Moderator, outcome: Done[Judgement] | BaseException) -> Judgement | EmptyTextError:
-        if isinstance(outcome, EmptyTextError):
-            return outcome
-        if isinstance(outcome, BaseException):
-            raise outcome
-        scene = outcome.answer.scene
-        self.metrics.judged(outcome, scene if scene in moderator.policy.scenes else DEFAULT_SCENE)
-        return outcome.answer
+        texts = await _normalised(posts)
+        shown = [text for text in texts if text.text]
+        scores = iter(await caller.wait_for(self._scorer.score(moderator, shown, caller.within_s)))
+        judgements = [
+            moderator.decide(text, next(scores), post.scene) if text.text else EmptyTextError()
+            for text, post in zip(texts, posts, strict=True)
+        ]
+        name = caller.request_id if len(posts) == 1 else None  # the id of a batch names none of its posts
+        for post, text, judgement in zip(posts, texts, judgements, strict=True):
+            if isinstance(judgement, Judgement):
+                self.metrics.judged(judgement, post.scene if post.scene in moderator.policy.scenes else DEFAULT_SCENE)
+                if self._shadow is not None:
+                    self._shadow.offer(Answered(post.text, text.id, caller.request_id, post.data_id, judgement))
+                if self.reviewing is not None:
+                    self.reviewing.offer(post, name, judgement)
+        return judgements
 
     def start(self) -> None:
         """Begin with what goes on behind the answers."""
@@ -96,3 +95,9 @@ class Service:
         """Look at the registry now; `again` tries a champion that was refused once more."""
         outcome = await asyncio.to_thread(self.live.refresh_model, again=again)
         self.metrics.reloaded(outcome, self.live.moderator.model_version)
+
+
+async def _normalised(posts: Sequence[ClassifyRequest]) -> list[NormalisedText]:
+    if sum(len(post.text) for post in posts) <= PROMPT_CHARS:
+        return [normalise(post.text) for post in posts]
+    return await asyncio.to_thread(lambda: [normalise(post.text) for post in posts])
