@@ -6,18 +6,16 @@ cache, but in the line that is about it. Client and server share the machine.
 """
 
 import argparse
-import json
-import sys
 import tempfile
 import time
 from dataclasses import asdict
 from pathlib import Path
 
-from semantic_service.contract.bundle import Bundle, write_atomically
+from semantic_service.contract.bundle import Bundle
 from semantic_service.settings import EMBEDDED_MODEL
 from tests.bench import texts as posts
 from tests.bench.claims import claims
-from tests.bench.results import Results, circumstances
+from tests.bench.results import Results, circumstances, write
 from tests.bench.rounds import Rounds
 from tests.bench.table import as_list, as_table
 
@@ -37,13 +35,9 @@ def main() -> None:
         bench.run(rounds)
     about = circumstances(f"make bench ({rounds} rounds of {seconds:g} s, {(time.perf_counter() - started) / 60:.0f} minutes)")
     figures = results.figures()
-    kept = {row: {name: asdict(figure) for name, figure in named.items()} for row, named in figures.items()}
-    out = options.out or Path(f"var/bench/{about['date']}.json")
-    out.parent.mkdir(parents=True, exist_ok=True)
     made = claims(figures)
-    write_atomically(out, json.dumps({"about": about, "figures": kept, "claims": [asdict(claim) for claim in made]}, indent=2))
+    write(options.out or Path(f"var/bench/{about['date']}.json"), about, results, claims=[asdict(claim) for claim in made])
     print(as_table(about, figures), as_list(made), sep="\n\n")
-    print(f"all figures: {out}", file=sys.stderr)
 
 
 def _parser() -> argparse.ArgumentParser:

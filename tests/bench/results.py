@@ -1,14 +1,18 @@
 """What was measured: figures by row and round, and where and when."""
 
+import json
 import os
 import platform
 import statistics
 import subprocess
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+
+from semantic_service.contract.bundle import write_atomically
 
 PROJECT = Path(__file__).parents[2]
 
@@ -38,6 +42,14 @@ class Results:
         return {
             row: {name: Figure(statistics.median(v), min(v), max(v)) for name, v in taken.items()} for row, taken in self._taken.items()
         }
+
+
+def write(path: Path, about: Mapping[str, str], results: Results, **further: object) -> None:
+    """Write every figure as JSON."""
+    figures = {row: {name: asdict(figure) for name, figure in named.items()} for row, named in results.figures().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps({"about": about, "figures": figures, **further}, indent=2))
+    print(f"all figures: {path}", file=sys.stderr)
 
 
 def p50(values: Sequence[float]) -> float:

@@ -13,13 +13,12 @@ from tqdm import tqdm
 
 from semantic_service.contract.bundle import CONFIG_FILE, Bundle
 from semantic_service.engine.classifier import OnnxClassifier
-from semantic_service.settings import Settings
 from tests.bench import engine, load, rows, servers
 from tests.bench import texts as posts
 from tests.bench.int8_peak import gops_per_token, peak_gops
 from tests.bench.load import Outcome, Plan
 from tests.bench.results import Results, p50, p99
-from tests.bench.servers import PROJECT, Server, Service
+from tests.bench.servers import PROJECT, Server
 
 CORES = os.cpu_count() or 1
 CONCURRENCIES = (16, 32, 64)
@@ -42,13 +41,15 @@ class Rounds:
         self._pool = pool
         self._seconds = seconds
         self._folder = folder
+        self._caching = servers.ours(bundle.path, folder)
+        self._plain = servers.ours(bundle.path, folder, cache_size=0)
         self._add = results.add
 
     def run(self, rounds: int) -> None:
         """Measure round after round; the servers and the engine are warm before the first."""
         with ExitStack() as stack:
-            server = stack.enter_context(servers.running(self._service(cache_size=0), self._pool[0]))
-            caching = stack.enter_context(servers.running(self._service(), self._pool[0]))
+            server = stack.enter_context(servers.running(self._plain, self._pool[0]))
+            caching = stack.enter_context(servers.running(self._caching, self._pool[0]))
             for warmed in (server, caching):
                 self._closed(warmed, self._pool, max(CONCURRENCIES))
             for number in tqdm(range(rounds), desc="rounds", disable=None):
@@ -60,10 +61,6 @@ class Rounds:
                 self._start(texts[0])
                 self._batch_file(texts)
             self._add(rows.MEMORY, **asdict(server.memory()))
-
-    def _service(self, **settings: object) -> Service:
-        known = {name: value for name, value in settings.items() if name in Settings.model_fields}
-        return servers.ours(self._bundle.path, self._folder, **known)
 
     def _engine(self, server: Server, texts: list[str]) -> float:
         """Measure the engine, and what a lone request costs beyond it; give the best rate."""
@@ -95,22 +92,16 @@ class Rounds:
         for concurrency in CONCURRENCIES:
             outcome = self._closed(server, texts, concurrency)
             rates[concurrency] = outcome.rate()
-            of_engine, generator = outcome.rate() / best, outcome.cpu_share
-            self._add(
-                rows.http(concurrency),
-                texts_s=outcome.rate(),
-                of_engine=of_engine,
-                **_times(outcome.latencies_s["200"]),
-                generator=generator,
-            )
+            self._add(rows.http(concurrency), **_answers(outcome), of_engine=outcome.rate() / best, generator=outcome.cpu_share)
         self._add(rows.http(64), of_16=rates[64] / rates[16])
         return max(rates.values())
 
     def _closed(self, server: Server, texts: list[str], concurrency: int) -> Outcome:
         outcome = load.run(self._plan(server, texts, concurrency=concurrency))
-        if outcome.latencies_s.keys() != {"200"}:
-            counts = {status: len(latencies) for status, latencies in outcome.latencies_s.items()}
-            raise SystemExit(f"{server.service.name} answered {counts} at concurrency {concurrency}: all must be 200")
+        if not outcome.rate():
+            raise SystemExit(
+                f"no verdict in {self._seconds:g} s at concurrency {concurrency}: give more --seconds, or a machine with less to do"
+            )
         return outcome
 
     def _plan(self, server: Server, texts: list[str], *, concurrency: int = 0, rate: float = 0.0) -> Plan:
@@ -134,7 +125,7 @@ class Rounds:
         self._add(rows.FLOOD, texts_s=outcome.rate(), **_times(outcome.latencies_s["200"]))
 
     def _start(self, text: str) -> None:
-        with servers.running(self._service(), text) as server:
+        with servers.running(self._plain, text) as server:
             self._add(rows.START, start_s=server.start_s)
 
     def _batch_file(self, texts: list[str]) -> None:

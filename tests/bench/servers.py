@@ -19,6 +19,7 @@ from socket import socket
 PROJECT = Path(__file__).parents[2]
 START_S = 90.0  # Ray takes long
 STOP_S = 20.0
+OURS = "this service"
 _MARK = "BENCH_SERVER"  # in the environment of a server and of whatever it starts
 
 
@@ -74,7 +75,7 @@ def ours(model: Path, folder: Path, **settings: object) -> Service:
     """Serve a bundle as `make run` does, with a review store in `folder`."""
     kept = {"model": model, "database_url": f"sqlite:///{folder}/moderation.db", "spill_file": folder / "spill.jsonl", "port": "{port}"}
     return Service(
-        "ours",
+        OURS,
         (sys.executable, "-m", "semantic_service"),
         "/classify",
         lambda text: {"text": text},

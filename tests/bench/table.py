@@ -24,8 +24,12 @@ _FURTHER = {
 
 def as_table(about: Mapping[str, str], figures: Figures) -> str:
     """Write a row for each measurement, under when, where and how it was made."""
-    made = f"{about['date']}, {about['machine']}, `{about['command']}`, revision {about['revision']}, ONNX Runtime {about['onnxruntime']}"
-    return "\n".join([made, "", *_HEAD, *(_row(name, row) for name, row in figures.items())])
+    return "\n".join([made(about), "", *_HEAD, *(_row(name, row) for name, row in figures.items())])
+
+
+def made(about: Mapping[str, str]) -> str:
+    """Say when, where, by which command and of what."""
+    return f"{about['date']}, {about['machine']}, `{about['command']}`, revision {about['revision']}, ONNX Runtime {about['onnxruntime']}"
 
 
 def _row(name: str, row: Mapping[str, Figure]) -> str:
