@@ -18,7 +18,7 @@ class Peer:
     command: str  # `{bin}` is the environment's folder of programs, `{here}` this one, `{model}` the bundle's, `{scratch}` one to write in
     path: str = "/classify"
     body: Callable[[str], object] = lambda text: {"text": text}
-    label: Callable[[object], str] = lambda answer: answer["label"]  # type: ignore[index, no-any-return]
+    label: Callable[[object], str] = lambda answer: answer["label"]  # type: ignore[index]
     batches: bool = False
 
     @property

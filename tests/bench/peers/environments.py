@@ -29,7 +29,7 @@ def install(peer: Peer, environments: Path) -> Path:
     print(f"installing {peer.folder} into {folder}", file=sys.stderr)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     log = folder / "install.log"
-    command = [folder / "bin/python", "-m", "pip", "--disable-pip-version-check", "install", "-r", peer.requirements]
+    command = [str(folder / "bin/python"), "-m", "pip", "--disable-pip-version-check", "install", "-r", str(peer.requirements)]
     try:
         with log.open("wb") as stream:
             subprocess.run(command, check=True, stdout=stream, stderr=stream, timeout=LIMIT_S)
