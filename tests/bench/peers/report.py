@@ -20,8 +20,9 @@ def as_table(about: Mapping[str, str], figures: Figures, dropped: Mapping[str, s
         "|---|---:|---:|---:|---:|---:|",
     ]
     lines = [_line(name, figures) for name in _measured(figures)]
-    missing = [f"- not measured: {name}: {reason.splitlines()[0]}" for name, reason in dropped.items()]
-    return "\n".join([made(about), "", *head, *lines, *(["", *missing] if missing else [])])
+    missing = [f"- not measured: {name}: {reason.strip().splitlines()[-1]}" for name, reason in dropped.items()]
+    footnote = ["", "\\* some requests were refused or failed"] if any("*" in line for line in lines) else []
+    return "\n".join([made(about), "", *head, *lines, *footnote, *(["", *missing] if missing else [])])
 
 
 def _measured(figures: Figures) -> list[str]:
@@ -75,6 +76,8 @@ def plot(figures: Figures, about: Mapping[str, str], target: Path) -> None:
         for concurrency, x, y in zip(CONCURRENCIES, p99_ms, rates, strict=True):
             axes.annotate(str(concurrency), (x, y), textcoords="offset points", xytext=(4, 4), fontsize=7)
     axes.set(xscale="log", xlabel="p99 of a request, ms", ylabel="texts a second")
+    axes.xaxis.set_major_formatter("{x:,.0f}")
+    axes.xaxis.set_minor_formatter("{x:,.0f}")
     axes.set_title(f"1 to 64 clients, {about['machine']}, {about['date']}")
     axes.grid(visible=True, alpha=0.3)
     axes.legend(fontsize=8)

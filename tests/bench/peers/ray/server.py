@@ -28,6 +28,6 @@ class Moderation:
 
 
 if __name__ == "__main__":
-    ray.init(include_dashboard=False, log_to_driver=False)
+    ray.init(address="local", include_dashboard=False, log_to_driver=False)  # never a cluster that happens to run here
     serve.start(http_options={"host": "127.0.0.1", "port": int(sys.argv[1])})
     serve.run(Moderation.bind(), route_prefix="/classify", blocking=True)
