@@ -17,7 +17,7 @@ from pathlib import Path
 from socket import socket
 
 PROJECT = Path(__file__).parents[2]
-START_S = 90.0  # Ray takes long
+START_S = 180.0  # Ray takes long
 STOP_S = 20.0
 OURS = "this service"
 _MARK = "BENCH_SERVER"  # in the environment of a server and of whatever it starts
