@@ -143,7 +143,7 @@ class Retrainer:
         last = self.last()
         if last is None or not last.is_unfinished:
             now = datetime.now(UTC)
-            run = self.runs / f"{now:%Y%m%d-%H%M%S}-{self.config.stem}"
+            run = self.runs / f"{now:%Y%m%d-%H%M%S-%f}-{self.config.stem}"  # never that of a retraining just before
             self.write(Retraining(self.config, run, reason, labels, now.isoformat(timespec="seconds")))
 
     def write(self, retraining: Retraining) -> None:

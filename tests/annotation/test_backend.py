@@ -1,9 +1,12 @@
 import base64
 import hashlib
 import json
+from contextlib import contextmanager
 from http.client import HTTPConnection
+from threading import Thread
 
 import pytest
+import uvicorn
 from starlette.testclient import TestClient
 
 from annotation.__main__ import main
@@ -13,6 +16,7 @@ from semantic_service.contract.answers import Purpose
 from semantic_service.contract.labels import Label
 from semantic_service.contract.reviews import Review
 from semantic_service.contract.verdict import Suggestion
+from tests.annotation.label_studio import needs_label_studio
 from tests.deadline import PATIENCE_S, until
 from tests.served import LOOPBACK, free_port, killed_in_the_end, serving, start
 
@@ -179,3 +183,36 @@ def test_label_studio_would_get_the_real_services_guesses_and_an_error_once_it_i
             assert status == 503
             assert "does not answer" in answer["detail"]
             assert ask(port, "GET", "/health")[0] == 200
+
+
+@contextmanager
+def connected(app):
+    """Run a backend until the block ends; gives its address."""
+    port = free_port()
+    server = uvicorn.Server(uvicorn.Config(app, host=LOOPBACK, port=port, log_config=None))
+    thread = Thread(target=server.run)
+    thread.start()
+    try:
+        until(lambda: server.started)
+        yield f"http://{LOOPBACK}:{port}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@needs_label_studio
+def test_a_real_label_studio_connects_it_shows_its_guesses_and_starts_a_training(studio, service):
+    client, started, project = studio._client, [], studio.project
+    client.projects.import_tasks(project, request=[{"text": text, "html": text} for text in ("来赌一把", "今天天气真好")])
+    with connected(create_app(service, PASSWORD, lambda: not started.append(1))) as url:
+        login = {"auth_method": "BASIC_AUTH", "basic_auth_user": "any", "basic_auth_pass": PASSWORD}
+        backend = client.ml.create(url=url, project=project, title="moderation", **login)
+        assert client.ml.get(backend.id).state == "CO"  # connected
+        client.actions.create(id="retrieve_tasks_predictions", project=project, selected_items={"all": True, "excluded": []})
+        guesses = {task.data["text"]: task.predictions for task in client.tasks.list(project=project, fields="all")}
+        client.ml.train(backend.id)
+    shown = {text: [guess.result[0]["value"]["choices"] for guess in given] for text, given in guesses.items()}
+    assert shown == {"来赌一把": [["violation"]], "今天天气真好": [["compliant"]]}
+    assert started == [1]

@@ -12,6 +12,7 @@ from annotation.retrain import ATTEMPTS, Retrainer, Retraining, Stage
 from annotation.triggers import Bounds, Rules, retrain_if_due
 from semantic_service.store.store import Store
 from tests.deadline import until
+from tests.served import PROJECT
 
 # Stands for `python -m training`: notes each call, waits in `run` until it may end, and then writes what a run leaves behind.
 TRAINING = """
@@ -173,3 +174,26 @@ def test_a_retraining_starts_when_it_is_due_and_not_again_for_the_same_labels(tr
     (labels / "2026-11-26-1.jsonl").write_text("{}\n" * 3)
     assert retrain_if_due(store, trained.retrainer, labels, rules) == "3 new labels"
     store.close()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_real_training_and_the_real_gate_are_what_it_starts(tmp_path):
+    pytest.importorskip("torch", reason="fine-tuning needs the train extra: pip install -r requirements/train.txt")
+    from tests.tiny_base import word_piece, write_base  # noqa: PLC0415 - needs torch
+
+    posts = (PROJECT / "data" / "annotations" / "validation.jsonl").read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "posts.jsonl").write_text("".join(posts[::4]), "utf-8")
+    config = {
+        "extends": str(PROJECT / "training" / "configs" / "base.yaml"),
+        "model": {"base": str(write_base(tmp_path / "base", word_piece(tmp_path / "pieces"))), "max_tokens": 32},
+        "data": {"train": [str(tmp_path / "posts.jsonl")], "validation": 0.2},
+        "train": {"epochs": 1},
+    }
+    (tmp_path / "tiny.yaml").write_text(json.dumps(config), "utf-8")  # which is YAML too
+    retrainer = Retrainer(tmp_path / "tiny.yaml", models=tmp_path / "models", runs=tmp_path / "runs", folder=tmp_path / "state")
+    assert retrainer.start("40 new labels", 40)
+    until(lambda: not retrainer.is_running(), 240)
+    log = retrainer.log.read_text("utf-8")
+    assert retrainer.last().stage is Stage.REFUSED, log
+    assert "recall" in log  # the gate's reason: the embedded model is better than a tiny one

@@ -4,6 +4,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -22,6 +24,7 @@ from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.signature import PublicKey
 from tests.deadline import until
+from tests.served import PROJECT, killed_in_the_end
 from tests.signing_keys import needs_signing, write_pair
 from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, write_rows
 from training.__main__ import main
@@ -172,6 +175,28 @@ def test_a_killed_run_carries_on_without_fine_tuning_again(killed, finished, pro
     resumed, first = (Bundle.read(run_dir / "bundle").manifest for run_dir in (killed, finished[0]))
     assert (resumed.metrics, resumed.temperature, resumed.data_digest) == (first.metrics, first.temperature, first.data_digest)
     assert resumed.sha256["model.onnx"] == first.sha256["model.onnx"]
+
+
+def test_kills_in_every_stage_behind_the_fine_tuning_leave_the_bundle_of_an_uninterrupted_run(killed, finished, project, tmp_path):
+    for stage in ("exporting", "choosing the precision", "evaluating"):
+        with (tmp_path / "log").open("wb") as log, killed_in_the_end(start_run(project, killed, log)) as process:
+            until(lambda stage=stage, process=process: process.poll() is not None or stage_of(killed) == stage, 120)
+            assert process.poll() is None, (tmp_path / "log").read_text("utf-8")
+            process.kill()
+        assert not (killed / "bundle").exists()
+    assert train(project, killed)[0] == 0
+    digests = [Bundle.read(run_dir / "bundle").manifest.sha256["model.onnx"] for run_dir in (killed, finished[0])]
+    assert digests[0] == digests[1]
+
+
+def start_run(project, run_dir, log):
+    command = [sys.executable, "-m", "training", "run", project / "pieces.yaml", "--quick", "--run-dir", run_dir]
+    return subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=log)
+
+
+def stage_of(run_dir):
+    status = run_dir / "status.json"
+    return json.loads(status.read_text("utf-8"))["stage"] if status.exists() else None
 
 
 @needs_signing
