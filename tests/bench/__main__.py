@@ -20,7 +20,7 @@ from tests.bench.rounds import Rounds
 from tests.bench.table import as_list, as_table
 
 _EPILOG = """examples
-  make bench                                                            # 5 rounds, about 8 minutes
+  make bench                                                            # 5 rounds, about 7 minutes
   .venv/serve/bin/python -m tests.bench --quick                         # one short round: does the bench work?
   .venv/serve/bin/python -m tests.bench --model runs/ID/bundle --texts dump.tsv --out var/bench/mine.json"""
 
@@ -28,7 +28,7 @@ _EPILOG = """examples
 def main() -> None:
     """Run the rounds, write the JSON file, print the tables."""
     options = _parser().parse_args()
-    rounds, seconds = (1, 0.5) if options.quick else (options.rounds, options.seconds)
+    rounds, seconds = (1, 1.0) if options.quick else (options.rounds, options.seconds)
     results, started = Results(), time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         bench = Rounds(Bundle.read(options.model), posts.read(options.texts), seconds, Path(folder), results)
@@ -47,8 +47,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--model", type=Path, default=EMBEDDED_MODEL, help="a bundle's folder (default: the embedded one)")
     parser.add_argument("--texts", type=Path, default=posts.POSTS, help="JSONL or TSV to make the texts from (default: data/annotations)")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="of one measurement (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="one round of half a second each")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of one measurement (default: %(default)s)")
+    parser.add_argument("--quick", action="store_true", help="one round of a second each")
     parser.add_argument("--out", type=Path, help="the JSON file (default: var/bench/DATE.json)")
     return parser
 

@@ -139,9 +139,11 @@ def _stop(process: subprocess.Popen[bytes], mark: str) -> None:
     process.send_signal(signal.SIGTERM)
     with suppress(subprocess.TimeoutExpired):
         process.wait(STOP_S)
-    for pid in _processes(mark):
-        with suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    while left := _processes(mark):
+        for pid in left:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.05)
     process.wait()
 
 
