@@ -10,7 +10,6 @@ import pytest
 from semantic_service.settings import EMBEDDED_MODEL
 from tests.bench import load, texts
 from tests.bench.claims import Claim
-from tests.bench.int8_peak import gops_per_token
 from tests.bench.load import LOST, Plan
 from tests.bench.results import Results, p99
 from tests.loopback import listening
@@ -106,13 +105,6 @@ def test_figures_are_summed_up_over_the_rounds():
     figure = results.figures()["engine"]["texts_s"]
     assert (figure.median, figure.least, figure.most) == (2.0, 1.0, 3.0)
     assert p99(range(1000)) == 990
-
-
-def test_a_token_costs_two_operations_for_each_weight_of_a_layer(tmp_path):
-    config = tmp_path / "config.json"
-    config.write_text('{"hidden_size": 384, "intermediate_size": 1536, "num_hidden_layers": 12}')
-    weights = 12 * (4 * 384 * 384 + 2 * 384 * 1536)
-    assert gops_per_token(config, tokens=0) == pytest.approx(2 * weights / 1e9)
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 from tests.bench import rows
 from tests.bench.results import Figure
-from tests.bench.rounds import CORES
 
 Figures = Mapping[str, Mapping[str, Figure]]
 
@@ -41,7 +40,6 @@ def claims(figures: Figures) -> list[Claim]:
         least("HTTP at concurrency 32 over the bare engine's best", rows.http(32), "of_engine", 0.9),
         most("a lone request beyond inference, p50 in ms", rows.http(1), "beyond_ms", 1.0),
         least("concurrency 64 over 16", rows.http(64), "of_16", 0.95),
-        least("bare engine over the int8 product's rate", rows.engine(CORES), "of_peak", 0.45),
         most("p99 of the accepted at 1000 % over that at 80 %", rows.arrival(1000), "of_80", 2.0),
         most("p99 of the refusals at 1000 % in ms", rows.arrival(1000), "refusal_p99_ms", 20.0),
         most("p99 of single posts beside batches over that without", rows.BESIDE_BATCHES, "of_50", 1.5),

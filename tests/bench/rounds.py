@@ -11,11 +11,10 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semantic_service.contract.bundle import CONFIG_FILE, Bundle
+from semantic_service.contract.bundle import Bundle
 from semantic_service.engine.classifier import OnnxClassifier
 from tests.bench import engine, load, rows, servers
 from tests.bench import texts as posts
-from tests.bench.int8_peak import gops_per_token, peak_gops
 from tests.bench.load import Outcome, Plan
 from tests.bench.results import Results, p50, p99
 from tests.bench.servers import PROJECT, Server
@@ -71,7 +70,6 @@ class Rounds:
         for threads, scored in ((1, alone), (CORES, together)):
             of_engine = scored.texts_s / best
             self._add(rows.engine(threads), **_speed(scored), **_times(scored.latencies_s), of_engine=of_engine)
-        self._add(rows.engine(CORES), of_peak=self._gops(together) / peak_gops(self._seconds * SHARE))
         request_s = asked.latencies_s["200"]
         beyond = p50([request - score for request, score in zip(request_s, alone.latencies_s, strict=False)])  # text by text
         self._add(rows.http(1), texts_s=asked.rate(), of_engine=asked.rate() / best, **_times(request_s), beyond_ms=1000 * beyond)
@@ -81,10 +79,6 @@ class Rounds:
                     rows.engine_at(tokens, threads), **_speed(engine.measure(self._classifier, group, threads, self._seconds * SHARE))
                 )
         return best
-
-    def _gops(self, scored: engine.Scored) -> float:
-        tokens = scored.tokens / len(scored.latencies_s)
-        return scored.tokens_s * gops_per_token(self._bundle.file(CONFIG_FILE), tokens)
 
     def _http(self, server: Server, texts: list[str], best: float) -> float:
         """Measure concurrent clients; give the capacity, the best of their rates."""
@@ -97,11 +91,12 @@ class Rounds:
         return max(rates.values())
 
     def _closed(self, server: Server, texts: list[str], concurrency: int) -> Outcome:
-        outcome = load.run(self._plan(server, texts, concurrency=concurrency))
+        return self._carried_out(self._plan(server, texts, concurrency=concurrency))
+
+    def _carried_out(self, plan: Plan) -> Outcome:
+        outcome = load.run(plan)
         if not outcome.rate():
-            raise SystemExit(
-                f"no verdict in {self._seconds:g} s at concurrency {concurrency}: give more --seconds, or a machine with less to do"
-            )
+            raise SystemExit(f"no verdict in {self._seconds:g} s: give more --seconds, or a machine with less to do")
         return outcome
 
     def _plan(self, server: Server, texts: list[str], *, concurrency: int = 0, rate: float = 0.0) -> Plan:
@@ -110,13 +105,13 @@ class Rounds:
     def _arrivals(self, server: Server, texts: list[str], capacity: float) -> None:
         """Measure requests that don't wait for each other, then the same beside a client whose batches never end."""
         plans = {percent: self._plan(server, texts, rate=capacity * percent / 100) for percent in LOADS}
-        outcomes = {percent: load.run(plan) for percent, plan in plans.items()}
+        outcomes = {percent: self._carried_out(plan) for percent, plan in plans.items()}
         for percent, outcome in outcomes.items():
             self._add(rows.arrival(percent), **_answers(outcome), generator=outcome.cpu_share)
         p99_s = {percent: p99(outcome.latencies_s["200"]) for percent, outcome in outcomes.items()}
         self._add(rows.arrival(1000), of_80=p99_s[1000] / p99_s[80])
         looping = load.begin(Plan(server.port, "/classify/batch", _batches(texts), self._seconds, concurrency=1))
-        beside = load.run(plans[50])
+        beside = self._carried_out(plans[50])
         batch_texts_s = load.finish(looping).rate() * BATCH_ITEMS
         self._add(rows.BESIDE_BATCHES, **_answers(beside), of_50=p99(beside.latencies_s["200"]) / p99_s[50], batch_texts_s=batch_texts_s)
 

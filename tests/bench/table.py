@@ -8,7 +8,6 @@ from tests.bench.results import Figure
 _HEAD = ["| measurement | texts/s (range) | of the engine's best | p50 ms | p99 ms | and |", "|---|---:|---:|---:|---:|---|"]
 _FURTHER = {
     "tokens_s": "{:,.0f} tokens/s",
-    "of_peak": "{:.0%} of the int8 product's rate",
     "beyond_ms": "{:.2f} ms beyond inference",
     "refused_s": "{:,.0f} refused/s",
     "refusal_p99_ms": "refused within {:.1f} ms (p99)",
