@@ -24,3 +24,18 @@ def score_dump(dump, scored, moderator, reading=TEXT, *, resume=False, threads=1
     """Score one file on threads, as the command does."""
     with closing(Threads(moderator, threads)) as pool:
         return job_of([dump], scored, moderator, reading).run(pool, resume=resume)
+
+
+class Stopped(Threads):
+    """One thread, stopped before the given number of parts."""
+
+    def __init__(self, moderator, parts):
+        super().__init__(moderator, 1)
+        self._left = parts
+
+    def submit(self, layout, part):
+        if not self._left:
+            self.close()
+            raise InterruptedError
+        self._left -= 1
+        return super().submit(layout, part)
