@@ -20,10 +20,10 @@ def job_of(inputs, output, moderator, reading=TEXT):
     return Job(shards([str(name) for name in inputs], str(output)), reading, recipe_of(moderator))
 
 
-def score_dump(dump, scored, moderator, reading=TEXT, *, resume=False, threads=1):
+def score_dump(dump, scored, moderator, reading=TEXT, **more):
     """Score one file on threads, as the command does."""
-    with closing(Threads(moderator, threads)) as pool:
-        return job_of([dump], scored, moderator, reading).run(pool, resume=resume)
+    with closing(Threads(moderator, more.get("threads", 1))) as pool:
+        return job_of([dump], scored, moderator, reading).run(pool, resume=more.get("resume", False))
 
 
 class Stopped(Threads):

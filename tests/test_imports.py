@@ -15,7 +15,8 @@ def test_serving_never_loads_the_training_stack(module):
 
 
 @pytest.mark.parametrize(
-    ("module", "unneeded"), [("batch.__main__", ["sqlalchemy", "pyarrow", "ray", "fsspec"]), ("classify", ["sqlalchemy"]), ("__main__", ["alembic", "psycopg"])]
+    ("module", "unneeded"),
+    [("batch.__main__", ["sqlalchemy", "pyarrow", "ray", "fsspec"]), ("classify", ["sqlalchemy"]), ("__main__", ["alembic", "psycopg"])],
 )
 def test_no_command_waits_for_a_database_library_that_it_does_not_need(module, unneeded):
     check_not_loaded(module, unneeded)

@@ -1,14 +1,17 @@
 """A batch on a Ray cluster: each part is a task, which Ray runs again elsewhere when its worker or its machine is lost."""
 
 import os
+import socket
 import time
 from concurrent.futures import Future
+from functools import partial
 
 from semantic_service.batch.errors import BatchError
 from semantic_service.batch.scoring import Recipe, Scored, score_elsewhere
 from semantic_service.batch.tables import Layout, Part
 
 MAX_RETRIES = 20  # of a part; a lost machine costs one each, a part that kills its worker must not go round for ever
+ANSWER_S = 10.0
 LOOK_S = 5.0  # between looks at the cluster's size
 
 
@@ -27,6 +30,7 @@ class OnRay:
             import ray  # noqa: PLC0415 - an extra
         except ImportError as error:
             raise BatchError(f"Ray can't be imported here ({error}): python -m pip install -r requirements/ray.txt") from error
+        _find(address)
         try:
             ray.init(address=address, log_to_driver=False, logging_level="WARNING", ignore_reinit_error=True)
         except (ConnectionError, RuntimeError, ValueError) as error:
@@ -47,7 +51,8 @@ class OnRay:
 
     def submit(self, layout: Layout, part: Part) -> Future[Scored]:
         """Have a part judged."""
-        future: Future[Scored] = self._score.remote(self._recipe, layout, part.content).future()
+        future: Future[Scored] = Future()
+        self._score.remote(self._recipe, layout, part.content).future().add_done_callback(partial(_pass_on, future))
         return future
 
     def restart(self) -> None:
@@ -56,3 +61,23 @@ class OnRay:
     def close(self) -> None:
         """Leave the cluster; parts that wait are given up."""
         self._ray.shutdown()
+
+
+def _find(address: str | None) -> None:
+    """Refuse at once an address where nobody listens: Ray tries for minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return
+    try:
+        socket.create_connection((host, int(port)), ANSWER_S).close()
+    except OSError as error:
+        raise BatchError(f"no Ray cluster at {address}: {error.strerror or error}") from error
+
+
+def _pass_on(future: Future[Scored], done: Future[Scored]) -> None:
+    """Hand over what came of a part; an error without Ray's account of where it was raised."""
+    error = done.exception()
+    if error is None:
+        future.set_result(done.result())
+    else:
+        future.set_exception(getattr(error, "cause", None) or BatchError(f"Ray gave a part up: {error}"))

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from typing import Generic, Protocol, TypeVar
 
 from semantic_service.batch.errors import BatchError
@@ -33,7 +34,9 @@ class Work(Generic[Owner]):
 class Pool(Protocol):
     """Workers that judge parts."""
 
-    workers: int
+    @property
+    def workers(self) -> int:
+        """How many there are."""
 
     def submit(self, layout: Layout, part: Part) -> Future[Scored]:
         """Have a part judged; the future raises BrokenExecutor if its worker died."""
@@ -111,16 +114,20 @@ class Processes:
         self._executor = self._start()
 
     def _start(self) -> ProcessPoolExecutor:
-        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), initializer=_live_with_parent)
+        return ProcessPoolExecutor(self.workers, multiprocessing.get_context("spawn"), initializer=_end_with_parent)
 
     def submit(self, layout: Layout, part: Part) -> Future[Scored]:
         """Have a part judged; the future raises BrokenExecutor if a worker died."""
+        # A terminal sends Ctrl-C to all of us. A process that this starts inherits the mask, so that it leaves Ctrl-C to this one.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             return self._executor.submit(score_elsewhere, self._recipe, layout, part.content)
         except BrokenExecutor as error:
             broken: Future[Scored] = Future()
             broken.set_exception(error)
             return broken
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def restart(self) -> None:
         """Start the processes again: when one dies, the executor ends them all."""
@@ -132,9 +139,13 @@ class Processes:
         self._executor.shutdown(cancel_futures=True)
 
 
-def _live_with_parent() -> None:
-    """Leave Ctrl-C to the parent; end with it, should it be killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _end_with_parent() -> None:
+    """End at once should the parent be killed: nobody else would tell this process."""
     parent = multiprocessing.parent_process()
     assert parent is not None
-    threading.Thread(target=lambda: (parent.join(), os._exit(1)), daemon=True).start()
+    threading.Thread(target=_exit_behind, args=[parent], daemon=True).start()
+
+
+def _exit_behind(parent: BaseProcess) -> None:
+    parent.join()
+    os._exit(1)

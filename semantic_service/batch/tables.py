@@ -52,9 +52,12 @@ class Layout(Protocol):
 class Table(Protocol):
     """An open input."""
 
-    layout: Layout
     size: int  # in the table's units: bytes, or rows
     start: int
+
+    @property
+    def layout(self) -> Layout:
+        """How its rows are laid out."""
 
     def parts(self, start: int) -> Iterator[Part]:
         """Cut what follows a part's end into parts."""

@@ -82,7 +82,8 @@ def test_a_file_without_rows_gives_one(files, moderator):
 
 
 @pytest.mark.parametrize(
-    ("columns", "message"), [({"id": [1]}, "no column 'text': the file has id"), ({"text": [1]}, "column 'text' is int64, it must hold text")]
+    ("columns", "message"),
+    [({"id": [1]}, "no column 'text': the file has id"), ({"text": [1]}, "column 'text' is int64, it must hold text")],
 )
 def test_a_file_without_text_is_refused(files, moderator, columns, message):
     source, target = files
