@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 import time
 from concurrent.futures import Future
 from functools import partial
@@ -32,7 +33,7 @@ class OnRay:
             raise BatchError(f"Ray can't be imported here ({error}): python -m pip install -r requirements/ray.txt") from error
         _find(address)
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="WARNING", ignore_reinit_error=True)
+            ray.init(address=address, log_to_driver=False, logging_level="WARNING")
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise BatchError(f"no Ray cluster at {address or 'this machine'}: {error}") from error
         self._ray = ray
@@ -40,6 +41,8 @@ class OnRay:
         self._score = ray.remote(num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy="SPREAD")(score_elsewhere)
         self._looked_s = float("-inf")
         self._workers = 1
+        if not ray.cluster_resources().get("CPU"):
+            print("the cluster has no CPU yet: waiting for its machines", file=sys.stderr)
 
     @property
     def workers(self) -> int:

@@ -139,8 +139,10 @@ def put(local: Path, name: str) -> None:
 def _system(url: str) -> "tuple[AbstractFileSystem, str]":
     try:
         from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
-
+    except ImportError as error:
+        raise BatchError(f"{url}: URLs need fsspec ({error}): python -m pip install -r requirements/batch.txt") from error
+    try:
         system, path = url_to_fs(url)
-    except (ImportError, ValueError) as error:
-        raise BatchError(f"{url}: {error}; python -m pip install -r requirements/batch.txt") from error
+    except (ImportError, ValueError) as error:  # a library for this kind of URL is missing, or there is none
+        raise BatchError(f"{url}: {error}") from error
     return system, path
