@@ -63,7 +63,7 @@ def shards(inputs: Sequence[str], output: str) -> list[Shard]:
         BatchError: a pattern fits no file, or an output is an input.
 
     """
-    found = [name for pattern in inputs for name in _matches(pattern)]
+    found = list({_identity(name): name for pattern in inputs for name in _matches(pattern)}.values())
     into_folder = output.endswith("/") or Path(output).is_dir() or len(found) > 1 or found != list(inputs)
     if not into_folder:
         planned = [Shard(found[0], output)]

@@ -32,7 +32,7 @@ class Progress:
         now = time.monotonic()
         self._rows += rows
         self._bytes += done_bytes
-        shown = f"{self._rows:,} rows, {self._rows / (now - self._started):,.0f} rows/s on {workers}"
+        shown = f"{self._rows:,} rows, {self._rows / (now - self._started):,.0f} rows/s on {workers} workers"
         self._bar.set_postfix_str(shown, refresh=False)
         self._bar.update(done_bytes)
         if self._bar.disable and now - self._reported > REPORT_S:

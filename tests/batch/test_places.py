@@ -77,6 +77,7 @@ def test_outputs_of_an_earlier_run_are_not_overwritten_unasked(posts, tmp_path, 
         (["a.tsv", "b.tsv"], "out", ["out/a.tsv", "out/b.tsv"]),
         (["x/a.tsv", "y/a.tsv"], "out", ["out/x/a.tsv", "out/y/a.tsv"]),
         (["x/a.tsv", "x/y/a.tsv"], "out", ["out/a.tsv", "out/y/a.tsv"]),
+        (["x/a.tsv", "./x/a.tsv"], "out", ["out/a.tsv"]),
     ],
 )
 def test_outputs_are_named_after_their_inputs(inputs, output, outputs, tmp_path, monkeypatch):
