@@ -144,6 +144,6 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(running, tmp_path):
     log = (tmp_path / "log").read_text("utf-8")
     assert log.endswith("stopped: the same command with --resume goes on\n")
     assert "Traceback" not in log
-    assert not [worker for worker in workers if is_alive(worker)]
+    until(lambda: not [worker for worker in workers if is_alive(worker)])
     checkpoint = json.loads((tmp_path / "long.scored.tsv.checkpoint").read_text("utf-8"))
     assert (tmp_path / "long.scored.tsv.partial").stat().st_size >= checkpoint["output_end"]
