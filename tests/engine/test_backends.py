@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from semantic_service.contract.bundle import SELF_CHECK_TOLERANCE, Bundle, SelfCheckError
@@ -33,6 +33,7 @@ def test_a_score_is_the_same_on_every_backend_from_any_thread_and_in_any_company
 
 
 @pytest.mark.slow
+@settings(max_examples=20)
 @given(texts=posts, threads=st.integers(1, 4))
 def test_the_embedded_model_answers_alike_from_any_thread_and_in_any_company(embedded, texts, threads):
     alone = [embedded.score(text).probabilities for text in texts]
