@@ -10,6 +10,7 @@ import pytest
 from semantic_service.batch.errors import BatchError
 from semantic_service.batch.on_ray import OnRay
 from semantic_service.batch.tables import PART_ROWS
+from tests.deadline import until
 from tests.dumps import job_of, recipe_of, score_dump
 from tests.kills import KillsAfter
 from tests.tiny_model import build_bundle
@@ -62,12 +63,15 @@ def test_a_cluster_of_one_cpu_is_enough_although_its_worker_is_killed(cluster, d
 
 
 def kill_workers():
-    """Kill -9 what judges: Ray names its idle and busy workers ray::NAME."""
-    names = {path.parent.name: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
-    judging = [int(number) for number, name in names.items() if name.startswith(b"ray::score_elsewhere")]
-    assert judging
-    for number in judging:
+    """Kill -9 what judges, as soon as something does."""
+    for number in until(judging):
         os.kill(number, signal.SIGKILL)
+
+
+def judging():
+    """Find the processes of workers: Ray names them ray::NAME while they are at it."""
+    commands = {path.parent.name: path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")}
+    return [int(number) for number, command in commands.items() if command.startswith(b"ray::score_elsewhere")]
 
 
 def test_a_model_that_is_another_elsewhere_stops_the_batch_in_a_line(cluster, dump, moderator, tmp_path):
