@@ -5,10 +5,11 @@ TEST := .venv/test
 TRAIN := .venv/train
 ANNOTATION := .venv/annotation
 LABEL_STUDIO := .venv/label-studio
+PEERS := .venv/peers
 PIP := bin/python -m pip --disable-pip-version-check --quiet install
 
 .DEFAULT_GOAL := help
-.PHONY: help run train-env annotation-env label-studio test test-all lint fix bench lock clean
+.PHONY: help run train-env annotation-env label-studio test test-all lint fix bench bench-peers lock clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,8 +33,11 @@ fix: $(TRAIN)/.stamp ## format, and mend what can be mended by itself
 	$(TRAIN)/bin/ruff format .
 	$(TRAIN)/bin/ruff check --fix .
 
-bench: $(SERVE)/.stamp ## measure engine and HTTP speed in one run
-	$(SERVE)/bin/python tests/bench/serving.py
+bench: $(SERVE)/.stamp ## measure engine and HTTP speed in one run (under 10 minutes)
+	$(SERVE)/bin/python -m tests.bench
+
+bench-peers: $(ANNOTATION)/.stamp ## measure beside what others would pick, with a picture (under 40 minutes; installs 7 frameworks into .venv/peers)
+	$(ANNOTATION)/bin/python -m tests.bench.peers --environments $(PEERS) --plot docs/peers.png
 
 train-env: $(TRAIN)/.stamp ## only make the training environment: .venv/train/bin/python -m training ...
 

@@ -1,9 +1,11 @@
 """Serve: `python -m semantic_service`."""
 
 import argparse
+import gc
 import logging
 import signal
 import sys
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,6 +14,7 @@ from semantic_service.api.app import create_app
 from semantic_service.api.middleware import JsonFormatter
 from semantic_service.api.reviewing import Archive
 from semantic_service.api.security import Keys, KeysError, is_loopback
+from semantic_service.api.shared_metrics import shared
 from semantic_service.contract.bundle import BundleError
 from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.verdict import PolicyError
@@ -20,7 +23,7 @@ from semantic_service.engine.shadow import Challenger
 from semantic_service.engine.signature import read_bundle
 from semantic_service.engine.workers import Workers
 from semantic_service.settings import Settings, SettingsError
-from semantic_service.store.database import parse_url
+from semantic_service.store.address import check_address
 from semantic_service.store.errors import StoreError
 
 log = logging.getLogger("semantic_service")
@@ -51,17 +54,14 @@ def main() -> int:
         host = "127.0.0.1"
     log.info("serving", extra={"url": f"http://{host}:{settings.port}", "model_version": app.state.service.live.moderator.model_version})
     signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # uvicorn raises it again once every request has been answered
-    several = settings.workers > 1
-    uvicorn.run(
-        "semantic_service.__main__:build" if several else app,  # each worker process loads a model of its own
-        factory=several,
-        workers=settings.workers,
-        host=host,
-        port=settings.port,
-        access_log=False,
-        log_config=None,
-        timeout_graceful_shutdown=GRACE_S,
-    )
+    serve = partial(uvicorn.run, host=host, port=settings.port, access_log=False, log_config=None, timeout_graceful_shutdown=GRACE_S)
+    if settings.workers == 1:
+        serve(app)
+        return 0
+    del app  # it could be built, which is all that this process needs: each worker process loads a model of its own
+    gc.collect()
+    with shared():
+        serve("semantic_service.__main__:build", factory=True, workers=settings.workers)
     return 0
 
 
@@ -76,7 +76,7 @@ def build() -> FastAPI:
     _log_as_json(settings.log_level)
     archive = None
     if settings.database_url:
-        parse_url(settings.database_url)  # a database that is away stops nothing, one that can't be is a mistake
+        check_address(settings.database_url)  # a database that is away stops nothing, one that can't be is a mistake
         archive = Archive(settings.database_url, settings.spill_file, settings.audit_share)
     source = settings.source()
     live = Live(source, settings.policy, settings.uncertain_max)
@@ -84,7 +84,8 @@ def build() -> FastAPI:
     if settings.shadow_model is not None:
         bundle = read_bundle(settings.shadow_model, source.signed_by)
         challenger = Challenger.load(bundle, settings.shadow_share, JsonLines(settings.shadow_file))
-    return create_app(live, Workers(settings.threads, settings.queue), Keys.read(settings.keys), challenger, archive)
+    workers = Workers(settings.threads, settings.queue, settings.queue_ms / 1000)
+    return create_app(live, workers, Keys.read(settings.keys), challenger, archive, remembered=settings.cache_size)
 
 
 def _log_as_json(level: str) -> None:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from semantic_service.contract.registry import Registry
+from semantic_service.engine.backends import Backend
 from semantic_service.engine.live import Source
 from semantic_service.engine.signature import PublicKey
 
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     model: Path = EMBEDDED_MODEL
     models: Path | None = None  # a registry; while it has no champion, `model` serves
     signed_by: Path | None = None  # a public key: only bundles that it has signed are loaded
+    backend: Backend = Backend.CPU  # what runs the model
     policy: Path | None = None
     keys: Path | None = None
     shadow_model: Path | None = None  # a challenger's bundle: it judges a share of the posts beside the model, and is never answered by
@@ -42,6 +44,8 @@ class Settings(BaseSettings):
     workers: Annotated[int, Field(ge=1, le=256)] = 1  # processes
     threads: Annotated[int, Field(ge=0, le=1024)] = 0  # a process; 0: one a core
     queue: Annotated[int, Field(ge=1)] = 2048  # texts waiting or running
+    queue_ms: Annotated[int, Field(ge=1)] = 400  # that a single post may have to wait
+    cache_size: Annotated[int, Field(ge=0)] = 20_000  # scores remembered; 0: none
     log_level: Literal["debug", "info", "warning", "error"] = "info"
 
     @classmethod
@@ -66,7 +70,7 @@ class Settings(BaseSettings):
 
         """
         registry = None if self.models is None else Registry(self.models)
-        return Source(self.model, registry, None if self.signed_by is None else PublicKey(self.signed_by))
+        return Source(self.model, registry, None if self.signed_by is None else PublicKey(self.signed_by), self.backend)
 
     @model_validator(mode="after")
     def _refuse_unknown_variables(self) -> Self:

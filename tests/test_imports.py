@@ -9,13 +9,18 @@ TRAINING = ["training", "torch", "transformers", "peft", "onnx", "optimum", "acc
 LOADED = "import sys, {}; print(*(name for name in {} if name in sys.modules))"
 
 
-@pytest.mark.parametrize("module", ["api.app", "batch", "classify", "__main__"])
+@pytest.mark.parametrize("module", ["api.app", "batch.__main__", "classify", "__main__"])
 def test_serving_never_loads_the_training_stack(module):
     check_not_loaded(module, TRAINING)
 
 
 @pytest.mark.parametrize(
-    ("module", "unneeded"), [("batch", ["sqlalchemy"]), ("classify", ["sqlalchemy"]), ("__main__", ["alembic", "psycopg"])]
+    ("module", "unneeded"),
+    [
+        ("batch.__main__", ["sqlalchemy", "pyarrow", "ray", "fsspec"]),
+        ("classify", ["sqlalchemy"]),
+        ("__main__", ["sqlalchemy", "alembic", "psycopg"]),
+    ],
 )
 def test_no_command_waits_for_a_database_library_that_it_does_not_need(module, unneeded):
     check_not_loaded(module, unneeded)

@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from semantic_service.api.middleware import MAX_BODY_BYTES
-from semantic_service.batch import Paths, score_file
+from semantic_service.batch.places import Shard
 from semantic_service.contract import bundle as bundles
 from semantic_service.contract.bundle import SelfCheck
-from semantic_service.engine.tsv import Dialect
 from tests.deadline import PATIENCE_S, until
+from tests.dumps import score_dump
 from tests.served import LOOPBACK, free_port, killed_in_the_end, serving, start
 from tests.tiny_model import copy_of, manifest, stage
 
@@ -168,21 +168,20 @@ def test_a_port_in_use_stops_the_start(tiny_bundle, tmp_path):
 
 
 def test_a_batch_killed_half_way_and_resumed_equals_one_run(tiny_bundle, moderator, tmp_path):
-    dump, whole = tmp_path / "dump.tsv", Paths(tmp_path / "dump.tsv", tmp_path / "whole.tsv")
+    dump, whole, scored = (tmp_path / name for name in ("dump.tsv", "whole.tsv", "scored.tsv"))
     texts = ("今天天气真好", "有点可疑的消息", "来赌一把", "")
     dump.write_text("id\ttext\n" + "".join(f"{number}\t{texts[number % 4]}\n" for number in range(DUMP_ROWS)), encoding="utf-8")
-    score_file(whole, Dialect("text"), moderator, threads=0, resume=False)
-    job = Paths(dump, tmp_path / "scored.tsv")
-    arguments = [dump, job.output, "--resume"]
+    score_dump(dump, whole, moderator, threads=0)
+    checkpoint, arguments = Shard(str(dump), str(scored)).checkpoint, [dump, scored, "--resume"]
 
     def rows_done():
-        return json.loads(job.checkpoint.read_text("utf-8"))["rows"] if job.checkpoint.exists() else 0
+        return json.loads(checkpoint.read_text("utf-8"))["rows"] if checkpoint.exists() else 0
 
     with killed_in_the_end(start(tiny_bundle.path, tmp_path / "log", module="semantic_service.batch", arguments=arguments)) as process:
         until(lambda: rows_done() > DUMP_ROWS // 2)
     assert process.returncode == -signal.SIGKILL
-    assert not job.output.exists()
+    assert not scored.exists()
     with killed_in_the_end(start(tiny_bundle.path, tmp_path / "log", module="semantic_service.batch", arguments=arguments)) as process:
         assert process.wait(4 * PATIENCE_S) == 1
-    assert job.output.read_bytes() == whole.output.read_bytes()
-    assert (tmp_path / "log").read_text("utf-8") == f"{DUMP_ROWS:,} rows, {DUMP_ROWS // 4:,} with an error: {job.output}\n"
+    assert scored.read_bytes() == whole.read_bytes()
+    assert (tmp_path / "log").read_text("utf-8") == f"{DUMP_ROWS:,} rows, {DUMP_ROWS // 4:,} with an error: {scored}\n"

@@ -30,14 +30,15 @@ def test_with_nothing_set_the_embedded_model_is_served_on_loopback(given):
     settings = given()
     assert (settings.host, settings.port, settings.model) == ("127.0.0.1", 8000, EMBEDDED_MODEL)
     assert (settings.signed_by, settings.shadow_model, settings.shadow_share) == (None, None, 0.1)
-    assert (settings.policy, settings.uncertain_max, settings.threads, settings.queue) == (None, 0.6, 0, 2048)
+    assert (settings.policy, settings.uncertain_max, settings.threads) == (None, 0.6, 0)
+    assert (settings.queue, settings.queue_ms, settings.cache_size) == (2048, 400, 20_000)
 
 
 def test_every_setting_is_read(given):
     values = {"HOST": "0.0.0.0", "PORT": "9000", "MODEL": "models/1", "MODELS": "models", "POLICY": "policy.toml", "UNCERTAIN_MAX": "0.7"}
     values |= {"SIGNED_BY": "key.pem", "SHADOW_MODEL": "models/2", "SHADOW_SHARE": "0.5", "SHADOW_FILE": "seen.jsonl"}
     values |= {"DATABASE_URL": "", "SPILL_FILE": "spilt.jsonl", "AUDIT_SHARE": "0.02", "RETENTION_DAYS": "30"}
-    settings = given(**values, WORKERS="2", THREADS="3", QUEUE="5", LOG_LEVEL="debug")
+    settings = given(**values, WORKERS="2", THREADS="3", QUEUE="5", QUEUE_MS="6", CACHE_SIZE="7", LOG_LEVEL="debug")
     assert settings == Settings.model_construct(
         host="0.0.0.0",
         port=9000,
@@ -56,6 +57,8 @@ def test_every_setting_is_read(given):
         workers=2,
         threads=3,
         queue=5,
+        queue_ms=6,
+        cache_size=7,
         log_level="debug",
     )
 

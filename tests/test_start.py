@@ -3,8 +3,9 @@ import sys
 
 import pytest
 
-from semantic_service import batch, classify
+from semantic_service import classify
 from semantic_service.__main__ import main
+from semantic_service.batch.__main__ import main as score
 from semantic_service.contract.bundle import MODEL_FILE
 from tests.served import serving
 from tests.signing_keys import needs_signing, write_pair
@@ -63,9 +64,9 @@ def test_a_private_key_in_the_place_of_the_public_one_stops_the_start(signed, ke
 
 
 @needs_signing
-@pytest.mark.parametrize("command", [batch.main, classify.main])
+@pytest.mark.parametrize("command", [score, classify.main])
 def test_the_other_commands_refuse_an_unsigned_model_too(tiny_bundle, keys, refused, command, tmp_path):
-    arguments = {batch.main: [str(tmp_path / "in.tsv"), str(tmp_path / "out.tsv")], classify.main: ["好"]}[command]
+    arguments = {score: [str(tmp_path / "in.tsv"), str(tmp_path / "out.tsv")], classify.main: ["好"]}[command]
     assert f"{tiny_bundle.path}: not signed" in refused(command, arguments, model=tiny_bundle.path, signed_by=keys.public)
 
 

@@ -4,6 +4,7 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -17,6 +18,7 @@ from training.errors import ConfigError, DataError
 from training.evaluate import Metrics, Scored, measure, score
 from training.export import check_parity, export
 from training.finetune import finetune
+from training.first_token import keep_first_token, last_layer_rows
 from training.heads import output_names, tasks_of
 from training.merge import merge
 from training.ngrams import add_ngrams
@@ -135,7 +137,13 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     run.set_status("evaluating")
     measured = measure_sets(config, chosen, sets)
     texts = len({example.id for example in sets.train})
-    facts = {"base": config.model.base, "texts": texts, "precision": chosen.folder.name, "git revision": git_revision()}
+    facts = {
+        "base": config.model.base,
+        "texts": texts,
+        "precision": chosen.folder.name,
+        "last layer's rows": last_layer_rows(chosen.folder / MODEL_FILE),
+        "git revision": git_revision(),
+    }
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
     bundle = package(config, run.id, run.bundle, product_of(chosen, measured, sets))
     run.set_status("finished")
@@ -175,6 +183,8 @@ def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> M
 def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, texts: Sequence[str], max_tokens: int) -> None:
     """Export to `folder`, which appears when the graph has been proved, on some of the texts, to compute what torch does.
 
+    Its last layer is computed for the first token alone where that is the same.
+
     Raises:
         ParityError: it does not.
 
@@ -182,9 +192,14 @@ def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
     aside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     export(model, tokenizer, aside)
-    classifier = OnnxClassifier(aside / MODEL_FILE, aside / TOKENIZER_FILE, max_tokens, tasks=tasks_of(model))
-    difference = check_parity(model, classifier, texts)
+    opened = partial(OnnxClassifier, tokenizer=aside / TOKENIZER_FILE, max_tokens=max_tokens, tasks=tasks_of(model))
+    difference = check_parity(model, opened(aside / MODEL_FILE), texts)
     print(f"parity: torch and ONNX logits differ by at most {difference:.2g}", flush=True)
+    moved = keep_first_token(aside / MODEL_FILE, opened, texts)
+    print(
+        "last layer: every token's rows" if moved is None else f"last layer: the first token's row, logits differ by {moved:.2g}",
+        flush=True,
+    )
     aside.rename(folder)
 
 

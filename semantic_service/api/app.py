@@ -10,7 +10,7 @@ from fastapi_offline import FastAPIOffline
 from semantic_service.api import errors
 from semantic_service.api.middleware import RequestMiddleware
 from semantic_service.api.reviewing import Archive
-from semantic_service.api.routes import router
+from semantic_service.api.routes import prompt, router
 from semantic_service.api.security import Keys
 from semantic_service.api.service import Service
 from semantic_service.engine.live import Live
@@ -25,11 +25,17 @@ Every answer carries `X-Request-ID`; every error is `{"error": {"code", "message
 NO_KEYS = Keys()
 
 
-def create_app(
-    live: Live, workers: Workers, keys: Keys = NO_KEYS, challenger: Challenger | None = None, archive: Archive | None = None
+def create_app(  # noqa: PLR0913 - what a process is made of
+    live: Live,
+    workers: Workers,
+    keys: Keys = NO_KEYS,
+    challenger: Challenger | None = None,
+    archive: Archive | None = None,
+    *,
+    remembered: int = 0,
 ) -> FastAPI:
-    """Build the app on a loaded model; when the app stops, what waits is finished and the workers are closed."""
-    service = Service(live, workers, challenger, archive)
+    """Build the app on a loaded model, with so many scores remembered; when it stops, what waits is finished and the workers are closed."""
+    service = Service(live, workers, challenger, archive, remembered=remembered)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -44,6 +50,7 @@ def create_app(
     )
     app.state.service = service
     app.state.keys = keys
+    app.include_router(prompt)
     app.include_router(router)
     app.add_middleware(RequestMiddleware, metrics=service.metrics)
     errors.install(app)

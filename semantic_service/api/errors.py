@@ -10,6 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
+from semantic_service.api.caller import DeadlineError, GoneError
 from semantic_service.api.reviewing import UnknownRequestError
 from semantic_service.api.schemas import ErrorDetail
 from semantic_service.contract.bundle import SelfCheckError
@@ -39,14 +40,16 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(EmptyTextError, _on_empty_text)
     app.add_exception_handler(QueueFullError, _on_full_queue)
+    app.add_exception_handler(DeadlineError, _on_deadline)
+    app.add_exception_handler(GoneError, _on_gone)
     app.add_exception_handler(SelfCheckError, _on_failed_self_check)
     app.add_exception_handler(UnknownRequestError, _on_unknown_request)
     app.add_exception_handler(StoreError, _on_no_store)
 
 
 def answer(status: int, detail: ErrorDetail) -> JSONResponse:
-    """Build an error's answer; 503 says when to try again."""
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status == HTTPStatus.SERVICE_UNAVAILABLE else None
+    """Build an error's answer; 429 and 503 say when to try again."""
+    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE) else None
     return JSONResponse({"error": detail.model_dump()}, status, headers)
 
 
@@ -85,7 +88,15 @@ def _on_empty_text(request: Request, error: Exception) -> JSONResponse:
 
 
 def _on_full_queue(request: Request, error: Exception) -> JSONResponse:
-    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", str(error))
+    return _answer(request, HTTPStatus.TOO_MANY_REQUESTS, "overloaded", str(error))
+
+
+def _on_deadline(request: Request, error: Exception) -> JSONResponse:
+    return _answer(request, HTTPStatus.GATEWAY_TIMEOUT, "deadline", str(error))
+
+
+def _on_gone(request: Request, error: Exception) -> JSONResponse:  # nobody hears it, but log and metrics say it
+    return _answer(request, HTTPStatus.SERVICE_UNAVAILABLE, "caller_gone", str(error))
 
 
 def _on_failed_self_check(request: Request, error: Exception) -> JSONResponse:

@@ -6,10 +6,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from pydantic import ValidationError
 
+from semantic_service.api.caller import TIMEOUT_DESCRIBED, Caller
 from semantic_service.api.errors import describe, empty_text
+from semantic_service.api.prompt import PromptRoute
 from semantic_service.api.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -33,16 +35,18 @@ _PAGE_POLICY = (
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _ERRORS: dict[int | str, dict[str, object]] = {status: {"model": ErrorAnswer} for status in (400, 401, 403, 413, 422, 503)}
+_CLASSIFY_ERRORS = _ERRORS | {status: {"model": ErrorAnswer} for status in (429, 504)}
 _FEEDBACK_ERRORS = _ERRORS | {404: {"model": ErrorAnswer}}
 _KEY_ERRORS: dict[int | str, dict[str, object]] = {status: _ERRORS[status] for status in (401, 403)}
-_MAY_CLASSIFY = [Depends(require(Scope.CLASSIFY))]
-_MAY_REVIEW = [Depends(require(Scope.REVIEW))]
-_MAY_ADMINISTER = [Depends(require(Scope.ADMIN))]
+_MAY_CLASSIFY = require(Scope.CLASSIFY)
+_MAY_REVIEW = require(Scope.REVIEW)
+_MAY_ADMINISTER = require(Scope.ADMIN)
 
+prompt = APIRouter(route_class=PromptRoute, responses=_CLASSIFY_ERRORS, dependencies=_MAY_CLASSIFY)
 router = APIRouter()
 
 
-def _service(request: Request) -> Service:
+async def _service(request: Request) -> Service:  # FastAPI runs a plain function on a thread of its own
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
@@ -51,10 +55,11 @@ def _service(request: Request) -> Service:
 Serving = Annotated[Service, Depends(_service)]
 
 
-@router.post("/classify", responses=_ERRORS, dependencies=_MAY_CLASSIFY)
-async def classify(post: ClassifyRequest, request: Request, service: Serving) -> ClassifyAnswer:
+@prompt.post("/classify", openapi_extra=TIMEOUT_DESCRIBED)
+async def classify(post: ClassifyRequest, request: Request) -> ClassifyAnswer:
     """Judge one post."""
-    [judgement] = await service.judge(service.live.moderator, [post], request.state.request_id)
+    service, caller = await _service(request), Caller.of(request)
+    [judgement] = await service.judge(service.live.moderator, [post], caller)
     if isinstance(judgement, EmptyTextError):
         raise judgement
     request.state.summary = {
@@ -63,16 +68,17 @@ async def classify(post: ClassifyRequest, request: Request, service: Serving) ->
         "suggestion": judgement.verdict.suggestion.value,
         "model_version": judgement.model_version,
     }
-    return ClassifyAnswer.of(judgement, request.state.request_id, post.data_id)
+    return ClassifyAnswer.of(judgement, caller.request_id, post.data_id)
 
 
-@router.post("/classify/batch", responses=_ERRORS, dependencies=_MAY_CLASSIFY)
-async def classify_batch(batch: BatchRequest, request: Request, service: Serving) -> BatchAnswer:
+@prompt.post("/classify/batch", openapi_extra=TIMEOUT_DESCRIBED)
+async def classify_batch(batch: BatchRequest, request: Request) -> BatchAnswer:
     """Judge up to 256 posts; the results come in the order of the items, a bad one's error in its place."""
-    moderator, request_id = service.live.moderator, request.state.request_id
+    service, caller = await _service(request), Caller.of(request)
+    moderator, request_id = service.live.moderator, caller.request_id
     items = [_parse_item(item, request_id) for item in batch.items]
     posts = [item for item in items if isinstance(item, ClassifyRequest)]
-    judgements = iter(await service.judge(moderator, posts, request_id))
+    judgements = iter(await service.judge(moderator, posts, caller))
     results: list[ClassifyAnswer | ItemError] = []
     for item in items:
         if isinstance(item, ItemError):
@@ -133,7 +139,7 @@ async def reload_model(service: Serving) -> ModelAnswer:
 @router.get("/metrics", response_class=Response, responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
 async def metrics(service: Serving) -> Response:
     """Prometheus' text format."""
-    return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)

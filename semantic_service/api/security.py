@@ -3,18 +3,20 @@
 import hashlib
 import re
 import tomllib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Any, Self
 
-from fastapi import Request, Security
-from fastapi.security import APIKeyHeader, HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request, Security
+from fastapi.security import APIKeyHeader, HTTPBearer
 from starlette.exceptions import HTTPException
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_HEADER = APIKeyHeader(name="X-API-Key", auto_error=False)
+_BEARER = HTTPBearer(auto_error=False)
 
 
 class KeysError(ValueError):
@@ -79,21 +81,18 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def require(scope: Scope) -> Callable[..., Awaitable[None]]:
-    """Make a route's dependency: 401 without a known key, 403 if the key lacks the scope."""
+def require(scope: Scope) -> list[Any]:
+    """Make a route's dependencies: 401 without a known key, 403 if the key lacks the scope."""
 
-    async def check(
-        request: Request,
-        header: Annotated[str | None, Security(APIKeyHeader(name="X-API-Key", auto_error=False))] = None,
-        bearer: Annotated[HTTPAuthorizationCredentials | None, Security(HTTPBearer(auto_error=False))] = None,
-    ) -> None:
+    async def check(request: Request) -> None:
         keys: Keys = request.app.state.keys
         if not keys.by_digest:
             return
-        scopes = keys.scopes(header or (bearer.credentials if bearer else ""))
+        bearer = await _BEARER(request)
+        scopes = keys.scopes(await _HEADER(request) or (bearer.credentials if bearer else ""))
         if scopes is None:
             raise HTTPException(401, "send a known key as X-API-Key or Authorization: Bearer", {"WWW-Authenticate": "Bearer"})
         if scope not in scopes:
             raise HTTPException(403, f"this key lacks the scope {scope.value}")
 
-    return check
+    return [Security(_HEADER), Security(_BEARER), Depends(check)]  # the first two for the description of the API

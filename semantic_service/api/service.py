@@ -2,19 +2,24 @@
 
 import asyncio
 import logging
-from concurrent.futures import Future
+from collections.abc import Iterator, Sequence
 from functools import partial
 
+from semantic_service.api.caller import Caller
 from semantic_service.api.metrics import Metrics
 from semantic_service.api.reviewing import Archive, Reviewing
 from semantic_service.api.schemas import ClassifyRequest
+from semantic_service.contract.text import NormalisedText, normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE
+from semantic_service.engine.classifier import Score
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
+from semantic_service.engine.scorer import Scorer
 from semantic_service.engine.shadow import Answered, Challenger, Shadow
-from semantic_service.engine.workers import Done, Workers
+from semantic_service.engine.workers import Workers
 
 POLL_S = 2.0
+PROMPT_CHARS = 1000  # are normalised within about a millisecond; other requests need not wait for more
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +27,14 @@ log = logging.getLogger(__name__)
 class Service:
     """The model in use, the threads that run it, the metrics that count it, and what watches it from behind the answers."""
 
-    def __init__(self, live: Live, workers: Workers, challenger: Challenger | None = None, archive: Archive | None = None) -> None:
+    def __init__(
+        self, live: Live, workers: Workers, challenger: Challenger | None = None, archive: Archive | None = None, *, remembered: int = 0
+    ) -> None:
+        """Score with `workers`, and remember that many scores."""
         self.live = live
         self.workers = workers
         self.metrics = Metrics(live.bundle.manifest.model_version)
+        self._scorer = Scorer(workers, remembered, self.metrics)
         self._shadow = None
         if challenger is not None:
             self.metrics.shadowed_by(challenger.moderator.model_version)
@@ -35,39 +44,44 @@ class Service:
             self.reviewing = Reviewing(archive, self.metrics.kept)
             self.metrics.reviewed_by(self.reviewing.keeper.spill)
 
-    async def judge(self, moderator: Moderator, posts: list[ClassifyRequest], request_id: str) -> list[Judgement | EmptyTextError]:
-        """Judge posts off the event loop, in order; a text with nothing in it gets its error in its place.
+    async def judge(self, moderator: Moderator, posts: Sequence[ClassifyRequest], caller: Caller) -> list[Judgement | EmptyTextError]:
+        """Judge posts, in order; a text with nothing in it gets its error in its place.
 
         Raises:
-            QueueFullError: they do not fit into the queue.
+            QueueFullError: they do not fit into the queue, or would probably wait too long.
+            DeadlineError, GoneError: the caller does not wait any more.
 
         """
-        futures = self.workers.submit([partial(moderator.judge, post.text, post.scene) for post in posts])
         self.metrics.batch_texts.observe(len(posts))
-        answers = [asyncio.wrap_future(future) for future in futures]
-        name = request_id if len(posts) == 1 else None  # the id of a batch names none of its posts
-        for post, future in zip(posts, futures, strict=True):
-            future.add_done_callback(partial(self._offer, post, request_id, name))  # called after the one that wrap_future has added
-        outcomes = await asyncio.gather(*answers, return_exceptions=True)
-        return [self._counted(moderator, outcome) for outcome in outcomes]
+        texts, scores = await caller.wait_for(self._scored(moderator, posts, caller.within_s))
+        judgements = [
+            moderator.decide(text, next(scores), post.scene) if text.text else EmptyTextError()
+            for text, post in zip(texts, posts, strict=True)
+        ]
+        name = caller.request_id if len(posts) == 1 else None  # the id of a batch names none of its posts
+        for post, text, judgement in zip(posts, texts, judgements, strict=True):
+            if isinstance(judgement, Judgement):
+                self.metrics.judged(judgement, post.scene if post.scene in moderator.policy.scenes else DEFAULT_SCENE)
+                if self._shadow is not None:
+                    self._shadow.offer(Answered(post.text, text.id, caller.request_id, post.data_id, judgement))
+                if self.reviewing is not None:
+                    self.reviewing.offer(post, name, judgement)
+        return judgements
 
-    def _offer(self, post: ClassifyRequest, request_id: str, name: str | None, future: Future[Done[Judgement]]) -> None:
-        if future.cancelled() or future.exception() is not None:
-            return
-        judgement = future.result().answer
-        if self._shadow is not None:
-            self._shadow.offer(Answered(post.text, request_id, post.data_id, judgement))
-        if self.reviewing is not None:
-            self.reviewing.offer(post, name, judgement)
-
-    def _counted(self, moderator: Moderator, outcome: Done[Judgement] | BaseException) -> Judgement | EmptyTextError:
-        if isinstance(outcome, EmptyTextError):
-            return outcome
-        if isinstance(outcome, BaseException):
-            raise outcome
-        scene = outcome.answer.scene
-        self.metrics.judged(outcome, scene if scene in moderator.policy.scenes else DEFAULT_SCENE)
-        return outcome.answer
+    async def _scored(
+        self, moderator: Moderator, posts: Sequence[ClassifyRequest], within_s: float
+    ) -> tuple[list[NormalisedText], Iterator[Score]]:
+        """Give the posts' texts, and the scores of those that are not empty."""
+        texts = []
+        for post in posts:
+            if len(post.text) > PROMPT_CHARS:
+                [future] = self.workers.submit([partial(normalise, post.text)], within_s)
+                texts.append((await asyncio.wrap_future(future)).answer)
+            else:
+                texts.append(normalise(post.text))
+                if len(posts) > 1:
+                    await asyncio.sleep(0)  # between a batch's texts others have their turn
+        return texts, iter(await self._scorer.score(moderator, [text for text in texts if text.text], within_s))
 
     def start(self) -> None:
         """Begin with what goes on behind the answers."""

@@ -33,6 +33,11 @@ class NormalisedText:
     starts: "array[int]"
     ends: "array[int]"
 
+    @property
+    def id(self) -> str:
+        """Name the text by the first 16 hex digits of the sha256 of its normalised form (UTF-8)."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
     def original_span(self, start: int, end: int) -> tuple[int, int]:
         """Give the code points of the original behind `text[start:end]` (not empty)."""
         return self.starts[start], self.ends[end - 1]
@@ -85,5 +90,5 @@ def _is_shown(character: str) -> bool:
 
 
 def text_id(text: str) -> str:
-    """Name a text by the first 16 hex digits of the sha256 of its normalised form (UTF-8)."""
-    return hashlib.sha256(normalise(text).text.encode()).hexdigest()[:16]
+    """Name a text as it is once normalised."""
+    return normalise(text).id

@@ -7,14 +7,15 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
+from onnxruntime import InferenceSession
 from tokenizers import Tokenizer
 
 from semantic_service.contract.bundle import MODEL_FILE, SELF_CHECK_TOLERANCE, TOKENIZER_FILE, Bundle, CorruptBundleError, SelfCheckError
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise
+from semantic_service.engine.backends import Backend, BackendError, open_session
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
@@ -39,16 +40,14 @@ class OnnxClassifier:
     The session runs on the caller's thread alone: call it from as many threads as there are cores.
     """
 
-    def __init__(self, model: Path, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()) -> None:
-        """Open an ONNX graph with `input_ids` (and, if it has them, `attention_mask`, `token_type_ids`) and `logits`.
+    def __init__(
+        self, model: Path | InferenceSession, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()
+    ) -> None:
+        """Take an ONNX graph, open already or not, with `input_ids` (if it has them also `attention_mask`, `token_type_ids`) and `logits`.
 
         The logits are the severity's three, then those of each of the `tasks` in turn.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._session = open_session(model) if isinstance(model, Path) else model
         self._inputs = tuple(value.name for value in self._session.get_inputs())
         ends = list(accumulate((len(task.labels) for task in tasks), initial=len(Label)))
         self._parts = tuple(
@@ -62,18 +61,21 @@ class OnnxClassifier:
         self.tasks = tuple(tasks)
 
     @classmethod
-    def load(cls, bundle: Bundle) -> Self:
+    def load(cls, bundle: Bundle, backend: Backend = Backend.CPU) -> Self:
         """Load a bundle's model and check it against the recorded probabilities.
 
         Raises:
+            BackendError: the backend is not here.
             CorruptBundleError: the graph or the tokenizer can't be opened.
             SelfCheckError: a probability is off by more than 1e-3.
 
         """
         manifest = bundle.manifest
         try:
-            model, tokenizer = bundle.file(MODEL_FILE), bundle.file(TOKENIZER_FILE)
-            classifier = cls(model, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
+            session, tokenizer = open_session(bundle.file(MODEL_FILE), backend), bundle.file(TOKENIZER_FILE)
+            classifier = cls(session, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
+        except BackendError:
+            raise
         except Exception as error:  # ONNX Runtime and tokenizers raise their own, unrelated classes
             raise CorruptBundleError(f"{bundle.path}: the model or its tokenizer can't be opened ({error})") from error
         classifier.self_check(bundle)
@@ -123,7 +125,7 @@ def most_severe(windows: Probabilities) -> int:
     return int(np.argmax(windows @ _SEVERITY))
 
 
-def _check_shape(session: onnxruntime.InferenceSession, outputs: int) -> None:
+def _check_shape(session: InferenceSession, outputs: int) -> None:
     if unknown := {value.name for value in session.get_inputs()} - {"input_ids", "attention_mask", "token_type_ids"}:
         raise ValueError(f"the graph wants {min(unknown)!r}, which is never given")
     widths = {value.name: value.shape[-1] for value in session.get_outputs()}

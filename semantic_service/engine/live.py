@@ -9,6 +9,8 @@ from pathlib import Path
 from semantic_service.contract.bundle import Bundle, BundleError
 from semantic_service.contract.registry import Registry
 from semantic_service.contract.verdict import Policy, PolicyError
+from semantic_service.engine.backends import Backend
+from semantic_service.engine.calibration import load_classifier
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
 from semantic_service.engine.signature import PublicKey, read_bundle
@@ -26,11 +28,12 @@ class Reload(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where the model comes from: the registry's champion; without a registry, or before its first champion, `model`."""
+    """Where the model comes from, and what runs it: the registry's champion; without a registry, or before its first champion, `model`."""
 
     model: Path
     registry: Registry | None = None
     signed_by: PublicKey | None = None  # None: bundles need no signature
+    backend: Backend = Backend.CPU
 
     def version(self) -> str | None:
         """Name the champion; None: `model` it is.
@@ -144,7 +147,7 @@ class Live:
 
     def _load(self, version: str | None) -> _Loaded:
         bundle = self._source.read(version)
-        return _Loaded(version, bundle, OnnxClassifier.load(bundle))  # its self-check warms it up
+        return _Loaded(version, bundle, load_classifier(bundle, self._source.backend))  # its self-check warms it up
 
     def _moderator(self) -> Moderator:
         loaded = self._loaded

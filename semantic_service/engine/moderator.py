@@ -1,12 +1,12 @@
 """Judge a text: normalise, look for terms, score, decide."""
 
-import time
+import hashlib
 from dataclasses import dataclass
 
 from semantic_service.contract.tasks import Task, TaskVerdict
-from semantic_service.contract.text import normalise
+from semantic_service.contract.text import NormalisedText, normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE, Policy, Verdict, decide
-from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.engine.classifier import OnnxClassifier, Score
 from semantic_service.engine.lexicon import Lexicon
 
 MAX_CHARS = 10_000  # of a text are judged, about 70 windows of 128 tokens; what lies behind is cut
@@ -27,8 +27,6 @@ class Judgement:
     scene: str
     truncated: bool
     model_version: str
-    tokens: int
-    inference_s: float
     tasks: tuple[TaskVerdict, ...] = ()
 
 
@@ -57,12 +55,21 @@ class Moderator:
         normalised = normalise(text)
         if not normalised.text:
             raise EmptyTextError
-        started = time.perf_counter()
-        score = self._classifier.score(normalised.text[:MAX_CHARS])
-        inference_s = time.perf_counter() - started
+        return self.decide(normalised, self.score(normalised), scene)
+
+    def key(self, text: NormalisedText) -> bytes:
+        """Name a score: texts with one key have one score, whatever they looked like before they were normalised."""
+        return hashlib.blake2b(f"{self.model_version}\n{text.text[:MAX_CHARS]}".encode(), digest_size=16).digest()
+
+    def score(self, text: NormalisedText) -> Score:
+        """Run the model on a text that is not empty."""
+        return self._classifier.score(text.text[:MAX_CHARS])
+
+    def decide(self, text: NormalisedText, score: Score, scene: str = DEFAULT_SCENE) -> Judgement:
+        """Make a judgement of a text's score, or of the score of another text with the same key."""
         compliant, suspicious, violation = map(float, score.probabilities)
-        hits = self._lexicon.find(normalised)
+        hits = self._lexicon.find(text)
         verdict = decide((compliant, suspicious, violation), self.policy.scene(scene), self.uncertain_max, hits)
         answers = zip(self.tasks, score.tasks, strict=True)
         tasks = tuple(TaskVerdict(task, tuple(map(float, probabilities))) for task, probabilities in answers)
-        return Judgement(verdict, scene, len(normalised.text) > MAX_CHARS, self.model_version, score.tokens, inference_s, tasks)
+        return Judgement(verdict, scene, len(text.text) > MAX_CHARS, self.model_version, tasks)

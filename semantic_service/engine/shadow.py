@@ -12,7 +12,6 @@ from typing import Self
 from semantic_service.contract.bundle import Bundle
 from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.labels import LABEL_NAMES
-from semantic_service.contract.text import text_id
 from semantic_service.contract.verdict import Decider, Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Judgement, Moderator
@@ -53,9 +52,9 @@ class Challenger:
         # Labels are compared, and they depend neither on the policy nor on what counts as uncertain.
         return cls(Moderator(classifier, bundle.manifest.model_version, Policy(), uncertain_max=0.0), share, file)
 
-    def sees(self, text: str) -> bool:
+    def sees(self, text_id: str) -> bool:
         """Whether a text is in the sample: the same answer for the same text, in every process and at any time."""
-        return int(text_id(text), 16) < self.share * 2**64
+        return int(text_id, 16) < self.share * 2**64
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +62,7 @@ class Answered:
     """A post that has been answered."""
 
     text: str
+    text_id: str
     request_id: str
     data_id: str | None
     judgement: Judgement
@@ -85,7 +85,7 @@ class Shadow:
         judgement = answered.judgement
         is_of_model = judgement.verdict.decided_by is Decider.MODEL
         is_of_other = judgement.model_version != self._challenger.moderator.model_version  # not once the challenger is the champion
-        if not (is_of_model and is_of_other and self._challenger.sees(answered.text)):
+        if not (is_of_model and is_of_other and self._challenger.sees(answered.text_id)):
             return
         try:
             self._workers.submit([partial(self._run, answered)])
@@ -118,7 +118,7 @@ class Shadow:
             return Comparison.AGREE
         row = {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
-            "text_id": text_id(answered.text),
+            "text_id": answered.text_id,
             "request_id": answered.request_id,
             "data_id": answered.data_id,
             "scene": judgement.scene,

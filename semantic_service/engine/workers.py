@@ -1,66 +1,182 @@
-"""One thread a core, oldest work first, and a bound on what may wait."""
+"""One thread a core and a bounded queue before them: single posts first, batches in the gaps."""
 
 import contextlib
+import math
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
 LOWEST_PRIORITY = 19  # nice
+SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
+BURST = 32  # texts a thread that may wait however slow the model is
+SHORT_QUEUE = 4  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
+CALM_S = 1.0  # without a refusal, after which the queue may be long again
+FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
+_SMOOTHING = 1 / 32  # of the time that a text takes
 
 
 class QueueFullError(Exception):
-    """More work is waiting than the bound allows."""
+    """More work is waiting than can be done in useful time."""
 
-    def __init__(self, waiting: int, bound: int) -> None:
-        super().__init__(f"{waiting} texts are waiting, the bound is {bound}")
+    def __init__(self, waiting: int, wait_s: float) -> None:
+        super().__init__(f"{waiting} texts are waiting, which would take about {1000 * wait_s:.0f} ms: try again later")
 
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[Answer]):
-    """A piece of work's answer and how long it had waited, in seconds."""
+    """A piece of work's answer, how long it had waited and how long it took, in seconds."""
 
     answer: Answer
     queue_s: float
+    run_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Job:
+    """A piece of work that waits."""
+
+    work: Callable[[], Any]
+    queued: float  # by time.perf_counter
+    future: Future[Done[Any]] = field(default_factory=Future)
+
+
+class Lanes:
+    """What waits: single posts, oldest first, and batches, which take turns text by text."""
+
+    def __init__(self) -> None:
+        self.singles: deque[Job] = deque()
+        self._batches: deque[deque[Job]] = deque()
+        self._in_a_row = 0
+
+    def put(self, jobs: Sequence[Job]) -> None:
+        """Let jobs wait; what comes alone is a single post."""
+        if len(jobs) == 1:
+            self.singles.append(jobs[0])
+        elif jobs:
+            self._batches.append(deque(jobs))
+
+    def take(self) -> Job | None:
+        """Give the next job; None if nothing waits."""
+        while self._batches and (not self.singles or self._in_a_row >= SINGLES_IN_A_ROW):
+            batch = self._batches.popleft()
+            job = batch.popleft()
+            if batch:
+                self._batches.append(batch)
+            if not job.future.cancelled():  # one that was takes nobody's turn
+                self._in_a_row = 0
+                return job
+        self._in_a_row += 1
+        return self.singles.popleft() if self.singles else None
+
+    def take_back(self, count: int, since: float) -> list[Job]:
+        """Give back the newest single posts that came after `since`, so that no more than `count` stay."""
+        taken = []
+        while len(self.singles) > count and self.singles[-1].queued > since:
+            taken.append(self.singles.pop())
+        return taken
 
 
 class Workers:
-    """Runs work that releases the interpreter's lock, such as ONNX Runtime, on every core."""
+    """Runs work that releases the interpreter's lock, such as ONNX Runtime, on every core.
 
-    def __init__(self, threads: int, bound: int, *, in_background: bool = False) -> None:
+    A queue is for bursts. Once a single post would wait longer than `max_wait_s`, and than for a burst, more comes than can be done, and a
+    long queue only makes everybody wait: until there has been no refusal for `CALM_S`, it is kept short.
+    """
+
+    def __init__(self, threads: int, bound: int, max_wait_s: float = math.inf, *, in_background: bool = False) -> None:
         """Run on `threads` threads (0: one a core), of the lowest priority if in background; at most `bound` pieces of work wait or run."""
-        self._executor = ThreadPoolExecutor(
-            threads or os.cpu_count() or 1, thread_name_prefix="judge", initializer=_give_way if in_background else None
-        )
         self._bound = bound
+        self._max_wait_s = max_wait_s
+        self._lanes = Lanes()
         self._held = 0
-        self._lock = threading.Lock()
+        self._text_s = 0.0  # that a text takes on its thread, lately
+        self._crowded_until = 0.0
+        self._is_closed = False
+        self._changed = threading.Condition()
+        start = self._run_in_background if in_background else self._run
+        self._threads = [
+            threading.Thread(target=start, name=f"judge-{number}", daemon=True) for number in range(threads or os.cpu_count() or 1)
+        ]
+        for thread in self._threads:
+            thread.start()
 
-    def submit(self, work: list[Callable[[], Answer]]) -> list[Future[Done[Answer]]]:
-        """Queue several pieces of work, all or none.
+    def submit(self, work: Sequence[Callable[[], Answer]], within_s: float = math.inf) -> list[Future[Done[Answer]]]:
+        """Queue several pieces of work, all or none; cancel a future, and its work does not run if it still waits.
 
         Raises:
-            QueueFullError: they do not fit below the bound.
+            QueueFullError: they do not fit below the bound, or would probably wait too long, or longer than `within_s`.
 
         """
-        with self._lock:
-            if self._held + len(work) > self._bound:
-                raise QueueFullError(self._held, self._bound)
-            self._held += len(work)
-        queued = time.perf_counter()
-        futures = [self._executor.submit(_timed, piece, queued) for piece in work]
-        for future in futures:
-            future.add_done_callback(self._release)
-        return futures
+        now = time.perf_counter()
+        jobs = [Job(piece, now) for piece in work]
+        with self._changed:
+            if self._is_closed:
+                raise RuntimeError("these workers have been closed")
+            refusal, refused = self._refusal(len(jobs), within_s, now)
+            if refusal is None:
+                self._held += len(jobs)
+                self._lanes.put(jobs)
+                self._changed.notify(len(jobs))
+        for job in refused:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(refusal)
+        if refusal is not None:
+            raise refusal
+        for job in jobs:
+            job.future.add_done_callback(self._release)
+        return [job.future for job in jobs]
 
-    def _release(self, _: Future[Done[Answer]]) -> None:
-        with self._lock:
+    def _refusal(self, count: int, within_s: float, now: float) -> tuple[QueueFullError | None, list[Job]]:
+        """Say why `count` more can't be taken, and what that waits is refused with them."""
+        before = len(self._lanes.singles) if count == 1 else self._held + count
+        wait_s = before * self._text_s / len(self._threads)
+        refusal = QueueFullError(self._held, wait_s)
+        if self._held + count > self._bound or wait_s > within_s:
+            return refusal, []
+        is_crowded = now < self._crowded_until
+        limit_s = SHORT_QUEUE * self._text_s if is_crowded else max(self._max_wait_s, BURST * self._text_s)
+        if count > 1 or wait_s <= limit_s:
+            return None, []
+        self._crowded_until = now + CALM_S
+        return refusal, self._lanes.take_back(SHORT_QUEUE * len(self._threads), now - FRESH_S)
+
+    def _release(self, _: Future[Done[Any]]) -> None:
+        with self._changed:
             self._held -= 1
+
+    def _run_in_background(self) -> None:
+        _give_way()
+        self._run()
+
+    def _run(self) -> None:
+        while (job := self._next()) is not None:
+            if job.future.set_running_or_notify_cancel():
+                self._do(job)
+            del job  # an idle thread keeps nobody's text
+
+    def _next(self) -> Job | None:
+        with self._changed:
+            while (job := self._lanes.take()) is None and not self._is_closed:
+                self._changed.wait()
+            return job
+
+    def _do(self, job: Job) -> None:
+        started = time.perf_counter()
+        try:
+            answer = job.work()
+        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+            job.future.set_exception(error)
+        else:
+            run_s = time.perf_counter() - started
+            self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
+            job.future.set_result(Done(answer, started - job.queued, run_s))
 
     @property
     def is_idle(self) -> bool:
@@ -69,7 +185,11 @@ class Workers:
 
     def close(self) -> None:
         """Finish what waits, then stop the threads."""
-        self._executor.shutdown(wait=True)
+        with self._changed:
+            self._is_closed = True
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
 
 
 def _give_way() -> None:
@@ -77,8 +197,3 @@ def _give_way() -> None:
         return
     with contextlib.suppress(OSError):  # a sandbox may forbid it
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
-
-
-def _timed(work: Callable[[], Answer], queued: float) -> Done[Answer]:
-    waited = time.perf_counter() - queued
-    return Done(work(), waited)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
+from semantic_service.store.address import check_address
 from semantic_service.store.errors import StoreError
 from semantic_service.store.schema import HEAD
 
@@ -31,15 +32,12 @@ def parse_url(url: str) -> URL:
         StoreError: neither a SQLite file nor a PostgreSQL database.
 
     """
+    check_address(url)
     try:
         address = make_url(url)
     except ArgumentError as error:
         raise StoreError("not the address of a database: use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME") from error
-    if address.drivername in {"postgresql", "postgresql+psycopg"}:
-        return address.set(drivername="postgresql+psycopg")
-    if address.drivername != "sqlite" or address.database in {None, "", ":memory:"}:
-        raise StoreError(f"{address.render_as_string()}: use sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME")
-    return address
+    return address if address.drivername == "sqlite" else address.set(drivername="postgresql+psycopg")
 
 
 def open_database(address: URL) -> Engine:

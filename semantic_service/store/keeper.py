@@ -5,11 +5,14 @@ import time
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semantic_service.contract.reviews import Feedback, Review
 from semantic_service.store.errors import StoreError
 from semantic_service.store.spill import Spill
-from semantic_service.store.store import Store
+
+if TYPE_CHECKING:
+    from semantic_service.store.store import Store
 
 RETRY_S = 5.0  # between attempts to reach a database that is away
 
@@ -43,6 +46,8 @@ class Keeper:
         """Open the database if it is away and it is time to try again, and move in what was spilled."""
         if time.monotonic() < self._next_try:
             return
+        from semantic_service.store.store import Store  # noqa: PLC0415 - imports SQLAlchemy: the first verdict need not wait for it
+
         try:
             store = self._store = self._store or Store.open(self._url)
             replayed = self.spill.replay(store)

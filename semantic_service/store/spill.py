@@ -5,11 +5,14 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.reviews import Feedback, Review
 from semantic_service.store.rows import Row, feedback_of_row, review_of_row, row_of_feedback, row_of_review
-from semantic_service.store.store import Store
+
+if TYPE_CHECKING:  # it imports SQLAlchemy
+    from semantic_service.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +37,7 @@ class Spill:
         """
         JsonLines(self.path).append([_line(entry) for entry in entries])
 
-    def replay(self, store: Store) -> int:
+    def replay(self, store: "Store") -> int:
         """Move what waits into the store; give how much that was. A kill loses and doubles nothing: until all is there, all stays here.
 
         Raises:

@@ -4,12 +4,13 @@ from hypothesis import strategies as st
 
 from annotation.errors import PoolError
 from annotation.pool import Skipped, read
-from semantic_service.batch import Paths, score_file
+from semantic_service.batch.job import Reading
+from semantic_service.batch.tsv import Dialect
 from semantic_service.contract.labels import Label
 from semantic_service.contract.verdict import Decider, Suggestion
-from semantic_service.engine.tsv import Dialect
 from semantic_service.store.store import Store
 from tests.annotation.judged import review
+from tests.dumps import score_dump
 
 HEADER = "text\tdata_id\tlabel\tconfidence\tp_compliant\tp_suspicious\tp_violation\tsuggestion\tuncertain\tdecided_by\tmodel_version\terror"
 GOOD = "好\tpost-1\tcompliant\t0.5000\t0.5000\t0.3000\t0.2000\treview\ttrue\tmodel\tm-1\t"
@@ -37,7 +38,7 @@ def write(path, *lines):
 def test_what_the_batch_command_wrote_is_read_back(tmp_path, moderator):
     dump, scored = tmp_path / "dump.tsv", tmp_path / "scored.tsv"
     write(dump, "post\tcontent", "1\t今天天气真好", "2\t赌博", "3\t")
-    score_file(Paths(dump, scored), Dialect("content"), moderator, threads=1, resume=False)
+    score_dump(dump, scored, moderator, Reading(Dialect("content")))
     first, second, empty = sorted(found(scored, "content"), key=lambda row: getattr(row, "text", "～"))
     assert [first.text, second.text] == ["今天天气真好", "赌博"]
     assert first.probabilities == pytest.approx(moderator.judge("今天天气真好").verdict.probabilities, abs=1e-4)

@@ -25,11 +25,13 @@ def serve(tiny_bundle):
     """Serve with a moderator, a policy file or a bound of the test's own."""
     with ExitStack() as stack:
 
-        def start(moderator=None, *, policy=None, bound=512, bundle=None, models=None, challenger=None, archive=None):  # noqa: PLR0913 - each a test's own
+        def start(  # noqa: PLR0913 - each a test's own
+            moderator=None, *, policy=None, threads=2, bound=512, bundle=None, models=None, challenger=None, archive=None
+        ):
             live = Live(Source(tiny_bundle.path, models), policy, uncertain_max=0.6)
             live._loaded = replace(live._loaded, bundle=bundle or live.bundle)
             live.moderator = moderator or live.moderator
-            app = create_app(live, Workers(threads=2, bound=bound), challenger=challenger, archive=archive)
+            app = create_app(live, Workers(threads=threads, bound=bound), challenger=challenger, archive=archive)
             return stack.enter_context(TestClient(app))
 
         yield start

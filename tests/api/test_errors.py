@@ -28,11 +28,14 @@ class BlockingModerator:
     def __init__(self, moderator):
         self._moderator = moderator
         self.entered, self.gate = threading.Event(), threading.Event()
+        self.scored = 0
+        self.key, self.decide = moderator.key, moderator.decide
 
-    def judge(self, text, scene):
+    def score(self, text):
         self.entered.set()
         assert self.gate.wait(PATIENCE_S)
-        return self._moderator.judge(text, scene)
+        self.scored += 1
+        return self._moderator.score(text)
 
 
 class FailingModerator:
@@ -40,8 +43,11 @@ class FailingModerator:
 
     policy, model_version = Policy(), "tiny-1"
 
-    def judge(self, text, scene):
-        raise RuntimeError(f"can't judge {text!r}")
+    def key(self, text):
+        return text.text.encode()
+
+    def score(self, text):
+        raise RuntimeError(f"can't score {text!r}")
 
 
 class OnceFailingLive:
@@ -115,13 +121,13 @@ def test_every_request_gets_an_id_of_its_own(client):
     assert len({client.get("/live").headers["X-Request-ID"] for _ in range(5)}) == 5
 
 
-def test_a_full_queue_is_503_with_a_time_to_come_back(serve, blocking):
+def test_a_full_queue_is_429_with_a_time_to_come_back(serve, blocking):
     client = serve(blocking, bound=1)
     with ThreadPoolExecutor(1) as caller:
         first = caller.submit(client.post, "/classify", json={"text": "来赌一把"})
         assert blocking.entered.wait(PATIENCE_S)
         refused = client.post("/classify", json={"text": "好"})
-        assert error_of(refused, 503) == "overloaded"
+        assert error_of(refused, 429) == "overloaded"
         assert refused.headers["Retry-After"] == str(RETRY_AFTER_S)
         assert client.get("/live").status_code == client.get("/ready").status_code == 200
         blocking.gate.set()
@@ -131,7 +137,7 @@ def test_a_full_queue_is_503_with_a_time_to_come_back(serve, blocking):
 
 def test_a_batch_that_does_not_fit_is_refused_whole(serve):
     client = serve(bound=1)
-    assert error_of(client.post("/classify/batch", json={"items": [{"text": "好"}] * 2}), 503) == "overloaded"
+    assert error_of(client.post("/classify/batch", json={"items": [{"text": "好"}, {"text": "坏"}]}), 429) == "overloaded"
     assert client.post("/classify/batch", json={"items": [{"text": "好"}]}).status_code == 200
 
 
@@ -148,7 +154,7 @@ def test_an_unknown_error_is_told_by_its_id_and_never_by_the_text(serve, log_lin
     lines = log_lines()
     [failure] = [entry for entry in own(lines) if entry["level"] == "error"]
     assert (failure["request_id"], failure["error"]) == ("call-7", "RuntimeError")
-    assert any("in judge" in frame for frame in failure["traceback"])
+    assert any("in score" in frame for frame in failure["traceback"])
     assert not any(SECRET in line for line in lines)
 
 

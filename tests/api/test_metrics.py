@@ -9,11 +9,12 @@ NAMES = {
     "moderation_uncertain_total",
     "moderation_queue_seconds_bucket",
     "moderation_inference_seconds_bucket",
+    "moderation_cache_total",
     "moderation_batch_texts_bucket",
     "moderation_batch_tokens_bucket",
     "moderation_model_info",
 }
-LABELS = {"route", "status", "label", "suggestion", "scene", "decided_by", "version", "le"}
+LABELS = {"route", "status", "label", "suggestion", "scene", "decided_by", "version", "le", "result"}
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from semantic_service.api import service
-from semantic_service.contract.bundle import SelfCheck
+from semantic_service.contract.bundle import SelfCheck, write_atomically
 from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.registry import Change, Registry
 from tests.api.answers import error_of
@@ -63,9 +63,9 @@ def test_a_changed_policy_is_taken_up_without_a_restart(serve, tmp_path, monkeyp
     policy = tmp_path / "policy.toml"
     policy.write_text("", encoding="utf-8")
     client = serve(policy=policy)
-    policy.write_text('[lexicon]\ndeny = ["天气"]\n', encoding="utf-8")
+    write_atomically(policy, '[lexicon]\ndeny = ["天气"]\n')
     until(lambda: client.post("/classify", json={"text": "今天天气真好"}).json()["suggestion"] == "block")
-    policy.write_text("deny = 天气", encoding="utf-8")
+    write_atomically(policy, "deny = 天气")
     until(lambda: client.get("/models/current").json()["policy_error"])
     assert "policy.toml" in client.get("/models/current").json()["policy_error"]
     assert client.post("/classify", json={"text": "今天天气真好"}).json()["suggestion"] == "block"
@@ -85,7 +85,7 @@ def test_another_champion_is_taken_up_without_a_restart(serve, tmp_path, monkeyp
     until(lambda: client.post("/classify", json={"text": "今天天气真好"}).json()["model_version"] == "tiny-2")
     said = client.get("/metrics").text
     assert 'moderation_model_info{version="tiny-2"} 1.0' in said
-    assert 'version="tiny-1"' not in said
+    assert 'moderation_model_info{version="tiny-1"} 0.0' in said
     assert 'moderation_model_reload_total{result="loaded"} 1.0' in said
 
 

@@ -64,4 +64,4 @@ def test_nothing_is_paid_for_after_the_end(job):
 
 def test_the_cluster_runs_the_ray_that_its_image_has(job):
     version = job["spec"]["rayClusterSpec"]["rayVersion"]
-    assert f"FROM rayproject/ray:{version}-py311-gpu\n" in (PROJECT / "deploy" / "ray" / "Dockerfile").read_text("utf-8")
+    assert f"FROM rayproject/ray:{version}-py311-gpu AS training\n" in (PROJECT / "deploy" / "ray" / "Dockerfile").read_text("utf-8")

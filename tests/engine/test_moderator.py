@@ -35,8 +35,6 @@ def test_a_post_is_judged_by_the_model(moderator, text, label, suggestion):
     assert (judgement.verdict.label, judgement.verdict.suggestion) == (label, suggestion)
     assert (judgement.verdict.decided_by, judgement.verdict.hits) == (Decider.MODEL, ())
     assert (judgement.model_version, judgement.scene, judgement.truncated) == ("tiny-1", "default", False)
-    assert judgement.tokens == len(text) + 2
-    assert judgement.inference_s >= 0
 
 
 @given(text=any_text)

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from semantic_service.contract.json_lines import JsonLines
+from semantic_service.contract.text import text_id
 from semantic_service.contract.verdict import Policy
 from semantic_service.engine.moderator import Moderator
 from semantic_service.engine.shadow import MAX_WAITING, Answered, Challenger, Comparison, Shadow
@@ -35,7 +36,7 @@ class Counted:
     file: JsonLines
 
     def offer(self, judgement, text, **more):
-        self.shadow.offer(Answered(text, **({"request_id": "r1", "data_id": None} | more), judgement=judgement))
+        self.shadow.offer(Answered(text, text_id(text), **({"request_id": "r1", "data_id": None} | more), judgement=judgement))
 
     def come(self, *wanted):
         until(lambda: len(self.outcomes) >= len(wanted))
@@ -97,20 +98,20 @@ def test_a_challenger_that_has_become_the_champion_is_not_compared_with_itself(s
 @given(text=st.text(), shares=st.tuples(st.floats(0, 1), st.floats(0, 1)))
 def test_a_larger_share_sees_what_a_smaller_one_saw(opinion, text, shares):
     smaller, larger = (replace(opinion, share=share) for share in sorted(shares))
-    assert larger.sees(text) >= smaller.sees(text)
-    assert replace(opinion, share=1.0).sees(text)
-    assert not replace(opinion, share=0.0).sees(text)
+    assert larger.sees(text_id(text)) >= smaller.sees(text_id(text))
+    assert replace(opinion, share=1.0).sees(text_id(text))
+    assert not replace(opinion, share=0.0).sees(text_id(text))
 
 
 def test_the_share_of_texts_that_is_seen_is_the_one_asked_for(opinion):
     tenth = replace(opinion, share=0.1)
-    assert sum(tenth.sees(f"第{number}楼") for number in range(5000)) == pytest.approx(500, abs=100)
+    assert sum(tenth.sees(text_id(f"第{number}楼")) for number in range(5000)) == pytest.approx(500, abs=100)
 
 
 def test_a_text_in_disguise_is_in_the_sample_with_the_plain_one(opinion):
     half = replace(opinion, share=0.5)
     for number in range(50):
-        assert half.sees(f"第{number}楼 vip") == half.sees(f"第{number}楼 ｖｉｐ")
+        assert half.sees(text_id(f"第{number}楼 vip")) == half.sees(text_id(f"第{number}楼 ｖｉｐ"))
 
 
 class BusyFor:
@@ -129,7 +130,7 @@ def test_nothing_is_compared_while_a_live_text_waits_or_runs(opinion, moderator)
     outcomes = []
     live = BusyFor(3, outcomes)
     shadow = Shadow(opinion, live, outcomes.append)
-    shadow.offer(Answered(AGREED, "r1", None, moderator.judge(AGREED)))
+    shadow.offer(Answered(AGREED, text_id(AGREED), "r1", None, moderator.judge(AGREED)))
     until(lambda: outcomes)
     shadow.close()
     assert (live.seen, outcomes) == ([[]] * 4, [Comparison.AGREE])

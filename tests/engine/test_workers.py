@@ -3,7 +3,8 @@ from functools import partial
 
 import pytest
 
-from semantic_service.engine.workers import QueueFullError, Workers
+from semantic_service.engine import workers as module
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, QueueFullError, Workers
 
 PATIENCE_S = 10  # a test that waits longer has failed
 
@@ -58,7 +59,7 @@ def test_waiting_time_is_measured(one, gate):
 def test_more_than_the_bound_is_refused_and_nothing_of_it_runs(one, gate):
     ran = []
     one.submit([partial(wait_for, gate)] * 2)
-    with pytest.raises(QueueFullError, match="2 texts are waiting, the bound is 3"):
+    with pytest.raises(QueueFullError, match="2 texts are waiting"):
         one.submit([partial(ran.append, number) for number in range(2)])
     gate.set()
     one.close()
@@ -113,7 +114,7 @@ def test_closing_finishes_what_waits(one, gate):
 
 def test_closed_workers_take_nothing(one):
     one.close()
-    with pytest.raises(RuntimeError, match="shutdown"):
+    with pytest.raises(RuntimeError, match="closed"):
         one.submit([int])
 
 
@@ -149,3 +150,135 @@ def test_the_bound_holds_under_many_callers(gate):
     gate.set()
     workers.close()
     assert all(future.result(0).answer == "done" for future in accepted)
+
+
+def ran(workers, gate, single, batches):
+    """Let single posts and batches wait behind the gate, open it, and give the order in which they ran."""
+    order = []
+    futures = workers.submit([partial(wait_for, gate)])
+    for number, batch in enumerate(batches):
+        futures += workers.submit([partial(order.append, f"{number}{text}") for text in range(batch)])
+    for _ in range(single):
+        futures += workers.submit([partial(order.append, "single")])
+    gate.set()
+    assert all(future.result(PATIENCE_S) for future in futures)
+    return order
+
+
+@pytest.fixture
+def wide(gate):
+    workers = Workers(threads=1, bound=100)
+    yield workers
+    gate.set()
+    workers.close()
+
+
+def test_single_posts_run_before_a_batch_that_came_first(wide, gate):
+    assert ran(wide, gate, 3, [2]) == ["single"] * 3 + ["00", "01"]
+
+
+def test_a_batch_never_starves(wide, gate):
+    order = ran(wide, gate, 3 * SINGLES_IN_A_ROW, [4])
+    turns = [place for place, text in enumerate(order) if text != "single"]
+    assert turns[0] <= SINGLES_IN_A_ROW
+    assert turns[1] - turns[0] == turns[2] - turns[1] == SINGLES_IN_A_ROW + 1
+
+
+def test_batches_take_turns_text_by_text(wide, gate):
+    assert ran(wide, gate, 0, [3, 2]) == ["00", "10", "01", "11", "02"]
+
+
+@pytest.fixture
+def timed(gate):
+    """One thread on which a text has lately taken 10 ms, and a single post may wait 0.4 s."""
+    workers = Workers(threads=1, bound=100, max_wait_s=0.4)
+    workers._text_s = 0.01
+    yield workers
+    gate.set()
+    workers.close()
+
+
+def fill(workers, gate, waiting):
+    """Let one post run, and so many wait."""
+    running = threading.Event()
+    workers.submit([lambda: running.set() or wait_for(gate)])
+    assert running.wait(PATIENCE_S)
+    return [future for _ in range(waiting) for future in workers.submit([int])]
+
+
+def test_a_post_that_would_wait_too_long_is_refused(timed, gate):
+    fill(timed, gate, 41)
+    with pytest.raises(QueueFullError, match="42 texts are waiting, which would take about 410 ms"):
+        timed.submit([int])
+
+
+def test_however_slow_the_model_is_a_burst_may_wait(timed, gate):
+    timed._text_s = 10.0
+    fill(timed, gate, BURST + 1)
+    with pytest.raises(QueueFullError):
+        timed.submit([int])
+
+
+def test_what_came_a_moment_ago_is_refused_too_once_too_much_comes(timed, gate):
+    waiting = fill(timed, gate, 41)
+    with pytest.raises(QueueFullError):
+        timed.submit([int])
+    assert [future.done() for future in waiting] == [False] * SHORT_QUEUE + [True] * (41 - SHORT_QUEUE)
+    assert isinstance(waiting[-1].exception(0), QueueFullError)
+    with pytest.raises(QueueFullError):
+        fill_up(timed)
+
+
+def fill_up(workers):
+    for _ in range(SHORT_QUEUE + 2):
+        workers.submit([int])
+
+
+def test_who_has_waited_a_while_is_answered_and_not_refused(timed, gate, monkeypatch):
+    monkeypatch.setattr(module, "FRESH_S", -1.0)
+    waiting = fill(timed, gate, 41)
+    with pytest.raises(QueueFullError):
+        timed.submit([int])
+    gate.set()
+    assert all(future.result(PATIENCE_S).answer == 0 for future in waiting)
+
+
+def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate, monkeypatch):
+    monkeypatch.setattr(module, "CALM_S", 0.0)
+    fill(timed, gate, 41)
+    with pytest.raises(QueueFullError):
+        timed.submit([int])
+    fill_up(timed)
+
+
+def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, gate):
+    fill(timed, gate, 3)
+    with pytest.raises(QueueFullError):
+        timed.submit([int], within_s=0.025)
+    with pytest.raises(QueueFullError):
+        timed.submit([int] * 10, within_s=0.1)
+    assert timed.submit([int], within_s=0.035)
+    assert timed.submit([int] * 10)
+    fill_up(timed)
+
+
+def test_a_failure_does_not_end_the_thread(one):
+    def fail():
+        raise SystemExit
+
+    assert isinstance(one.submit([fail])[0].exception(PATIENCE_S), SystemExit)
+    assert one.submit([int])[0].result(PATIENCE_S).answer == 0
+
+
+def test_a_batch_that_was_given_up_takes_nobodys_turn(wide, gate):
+    futures = wide.submit([partial(wait_for, gate)])
+    given_up = wide.submit([int] * 20)
+    assert all(future.cancel() for future in given_up)
+    order = []
+    for _ in range(SINGLES_IN_A_ROW):
+        futures += wide.submit([partial(order.append, "single")])
+    futures += wide.submit([partial(order.append, "batch")] * 2)
+    futures += wide.submit([partial(order.append, "single")])
+    gate.set()
+    assert all(future.result(PATIENCE_S) for future in futures)
+    assert "batch" in order[: SINGLES_IN_A_ROW + 1]

@@ -6,7 +6,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from semantic_service.engine.tsv import JUDGEMENT_COLUMNS, MAX_ROW_BYTES, Dialect, Reader, RowError, TsvError
+from semantic_service.batch.errors import BatchError, RowError
+from semantic_service.batch.lines import MAX_ROW_BYTES, Lines
+from semantic_service.batch.tables import JUDGEMENT_COLUMNS
+from semantic_service.batch.tsv import Dialect, TsvTable
 
 ENCODINGS = ("utf-8", "gb18030")
 BATCH_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\0": "\\0"}  # mysql --batch
@@ -22,8 +25,29 @@ soup = st.lists(
 texts = st.text(max_size=8) | st.text(f"\\\t\n\r\0N{BACKSLASH_TRAILS}", max_size=8)
 
 
+class Reader:
+    """A dump in memory, a row at a time."""
+
+    def __init__(self, content, text_column="text", **dialect):
+        self.stream = io.BytesIO(content)
+        table = TsvTable(self.stream, Dialect(text_column, **dialect))
+        self.layout, self.start = table.layout, table.start
+        self._lines = Lines(self.stream, self.layout.dialect.open_end)
+
+    def rows(self, start):
+        self.stream.seek(start)
+        while (line := self._lines._line()) is not None:
+            yield from self.layout.rows([line])
+
+    def header_out(self):
+        return self.layout.header_out()
+
+    def row_out(self, row, outcome):
+        return self.layout._row_out(row, outcome)
+
+
 def reader(content, text_column="text", **dialect):
-    return Reader(io.BytesIO(content), Dialect(text_column, **dialect))
+    return Reader(content, text_column, **dialect)
 
 
 def read(content, **dialect):
@@ -74,8 +98,10 @@ def test_one_row_comes_out_for_each_row_whatever_it_holds(judgement, body):
 def test_reading_may_go_on_behind_any_row(body, mysql, encoding):
     content = b"id\ttext\n" + body
     source = reader(content, mysql=mysql, encoding=encoding)
-    rows = list(itertools.islice(source.rows(source.start), len(content)))
-    ends = [source.start, *(row.end for row in rows)]
+    rows, ends = [], [source.start]
+    for row in itertools.islice(source.rows(source.start), len(content)):
+        rows.append(row)
+        ends.append(source.stream.tell())
     assert ends == sorted(set(ends))
     assert ends[-1] == len(content)
     for number, end in enumerate(ends):
@@ -204,12 +230,12 @@ def test_a_row_of_many_escaped_lines_within_the_bound_is_whole():
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"\r\n", b"  \n"])
 def test_a_file_without_a_header_is_refused(content):
-    with pytest.raises(TsvError, match="the first row must name the columns"):
+    with pytest.raises(BatchError, match="the first row must name the columns"):
         reader(content)
 
 
 def test_a_header_without_the_text_column_says_which_there_are():
-    with pytest.raises(TsvError, match="no column 'text': the header has id, 正文, content; choose one with --text-column"):
+    with pytest.raises(BatchError, match="no column 'text': the header has id, 正文, content; choose one with --text-column"):
         reader("id\t正文\tcontent\n".encode())
 
 

@@ -1,22 +1,27 @@
-import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, replace
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
-from semantic_service.batch import CHUNK_ROWS, BatchError, Paths, main, score_file
+from semantic_service.batch.__main__ import main
+from semantic_service.batch.errors import BatchError
+from semantic_service.batch.job import Reading
+from semantic_service.batch.places import Shard
+from semantic_service.batch.pools import Threads
+from semantic_service.batch.tables import JUDGEMENT_COLUMNS, PART_ROWS
+from semantic_service.batch.tsv import Dialect
 from semantic_service.contract.verdict import Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
-from semantic_service.engine.tsv import JUDGEMENT_COLUMNS, Dialect
+from tests.dumps import TEXT, job_of, score_dump
 
-ROWS = 3 * CHUNK_ROWS + 7
+ROWS = 3 * PART_ROWS + 7
 TEXTS = ("今天天气真好", "有点可疑的消息", "来赌一把", "", "\u200b")
 TABLE = ["id\ttext", *(f"{number}\t{TEXTS[number % 5]}" for number in range(ROWS))]
-TEXT = Dialect("text")
-KILLS = (0, 1, CHUNK_ROWS - 1, CHUNK_ROWS, CHUNK_ROWS + 1, 2 * CHUNK_ROWS, 3 * CHUNK_ROWS, ROWS - 1)
+KILLS = (0, 1, PART_ROWS - 1, PART_ROWS, PART_ROWS + 1, 2 * PART_ROWS, 3 * PART_ROWS, ROWS - 1)
 
 
 class KilledError(Exception):
@@ -41,27 +46,49 @@ class KilledModerator:
         return self._moderator.judge(text)
 
 
+class Watched(Threads):
+    """One thread; `watch` is called before each part that it is given."""
+
+    def __init__(self, moderator, watch):
+        super().__init__(moderator, 1)
+        self._watch = watch
+
+    def submit(self, layout, part):
+        self._watch()
+        return super().submit(layout, part)
+
+
 @dataclass
-class Job:
+class Dump:
     """One dump and where its output goes."""
 
-    paths: Paths
+    input: Path
+    output: Path
     moderator: Moderator
-    dialect: Dialect = TEXT
+    reading: Reading = TEXT
+
+    @property
+    def shard(self):
+        return Shard(str(self.input), str(self.output))
 
     def run(self, moderator=None, *, resume=False):
-        return score_file(self.paths, self.dialect, moderator or self.moderator, threads=1, resume=resume)
+        return score_dump(self.input, self.output, moderator or self.moderator, self.reading, resume=resume)
 
     def kill_after(self, texts):
         with pytest.raises(KilledError):
             self.run(KilledModerator(self.moderator, texts, kill))
 
     def left(self):
-        return sorted(path.name for path in self.paths.output.parent.iterdir())
+        return sorted(path.name for path in self.output.parent.iterdir())
 
 
 def kill():
     raise KilledError
+
+
+def kill_checkpoint(path, *, missing_ok=False):
+    if path.suffix == ".checkpoint":
+        kill()
 
 
 @pytest.fixture
@@ -72,14 +99,14 @@ def job(tmp_path, moderator):
 def job_in(folder, moderator):
     source = folder / "dump.tsv"
     source.write_text("\n".join(TABLE), encoding="utf-8")
-    return Job(Paths(source, folder / "scored.tsv"), moderator)
+    return Dump(source, folder / "scored.tsv", moderator)
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, moderator):
     job = job_in(tmp_path_factory.mktemp("whole"), moderator)
     job.run()
-    return job.paths.output.read_bytes()
+    return job.output.read_bytes()
 
 
 def test_every_row_comes_out_judged_in_order(uninterrupted, moderator):
@@ -104,58 +131,63 @@ def test_what_was_done_is_counted_and_nothing_else_is_left(job):
 @pytest.mark.parametrize("texts", KILLS)
 def test_a_batch_killed_anywhere_and_resumed_equals_one_run(job, uninterrupted, texts):
     job.kill_after(texts)
-    assert not job.paths.output.exists()
+    assert not job.output.exists()
     done = job.run(resume=True)
-    assert job.paths.output.read_bytes() == uninterrupted
+    assert job.output.read_bytes() == uninterrupted
     assert done.rows == ROWS
     assert job.left() == ["dump.tsv", "scored.tsv"]
 
 
 def test_a_batch_killed_again_and_again_equals_one_run(job, uninterrupted):
-    job.kill_after(CHUNK_ROWS + 1)
+    job.kill_after(PART_ROWS + 1)
     for _ in range(2):
         with pytest.raises(KilledError):
-            job.run(KilledModerator(job.moderator, CHUNK_ROWS + 1, kill), resume=True)
+            job.run(KilledModerator(job.moderator, PART_ROWS + 1, kill), resume=True)
     job.run(resume=True)
-    assert job.paths.output.read_bytes() == uninterrupted
+    assert job.output.read_bytes() == uninterrupted
 
 
-@pytest.mark.parametrize("texts", [CHUNK_ROWS, 2 * CHUNK_ROWS + 1])
+@pytest.mark.parametrize("texts", [PART_ROWS, 2 * PART_ROWS + 1])
 @pytest.mark.parametrize("torn", [b"12\t\xe4\xbb", b"a whole row\n" * 60_000])
 def test_what_was_written_behind_the_checkpoint_is_written_anew(job, uninterrupted, texts, torn):
     job.kill_after(texts)
-    with job.paths.partial.open("ab") as partial:
+    with job.shard.partial.open("ab") as partial:
         partial.write(torn)
     job.run(resume=True)
-    assert job.paths.output.read_bytes() == uninterrupted
+    assert job.output.read_bytes() == uninterrupted
 
 
-@pytest.mark.parametrize("texts", [0, CHUNK_ROWS, 2 * CHUNK_ROWS + 1, ROWS - 1])
-def test_the_files_as_they_lie_at_any_moment_can_be_resumed(job, uninterrupted, texts, tmp_path_factory):
-    elsewhere = tmp_path_factory.mktemp("copy")
+def test_the_files_as_they_lie_before_any_step_can_be_resumed(job, uninterrupted, tmp_path_factory):
+    copies = []
 
     def copy():
-        shutil.copytree(job.paths.input.parent, elsewhere, dirs_exist_ok=True)
+        copies.append(tmp_path_factory.mktemp("copy") / "all")
+        shutil.copytree(job.input.parent, copies[-1])
 
-    job.run(KilledModerator(job.moderator, texts, copy))
-    assert job.paths.output.read_bytes() == uninterrupted
-    job.paths = Paths(elsewhere / "dump.tsv", elsewhere / "scored.tsv")
-    job.run(resume=True)
-    assert job.paths.output.read_bytes() == uninterrupted
+    with closing(Watched(job.moderator, copy)) as pool:
+        job_of([job.input], job.output, job.moderator).run(pool)
+    assert job.output.read_bytes() == uninterrupted
+    assert len(copies) > ROWS / PART_ROWS
+    for folder in copies:
+        copied = replace(job, input=folder / "dump.tsv", output=folder / "scored.tsv")
+        copied.run(resume=True)
+        assert copied.output.read_bytes() == uninterrupted
 
 
-def test_a_batch_killed_between_its_last_two_steps_is_complete(job, uninterrupted):
-    done = job.run()
-    job.paths.checkpoint.write_text(json.dumps(asdict(done)), encoding="utf-8")  # removed after the output is in its place
-    assert job.run(resume=True) == done
-    assert job.paths.output.read_bytes() == uninterrupted
-    assert job.left() == ["dump.tsv", "scored.tsv"]
+def test_a_batch_killed_between_its_last_two_steps_is_complete(job, uninterrupted, monkeypatch):
+    monkeypatch.setattr(Path, "unlink", kill_checkpoint)
+    with pytest.raises(KilledError):
+        job.run()
+    assert job.left() == ["dump.tsv", "scored.tsv", "scored.tsv.checkpoint"]
+    monkeypatch.undo()
+    assert job.run(resume=True).rows == ROWS
+    assert job.output.read_bytes() == uninterrupted
 
 
 @pytest.mark.parametrize("spoil", [Path.unlink, lambda partial: os.truncate(partial, 99)], ids=["removed", "cut"])
 def test_a_partial_that_lacks_what_the_checkpoint_counts_on_is_refused(job, spoil):
-    job.kill_after(CHUNK_ROWS + 1)
-    spoil(job.paths.partial)
+    job.kill_after(PART_ROWS + 1)
+    spoil(job.shard.partial)
     with pytest.raises(BatchError, match=r"scored\.tsv\.partial .*scored\.tsv\.checkpoint.* start over"):
         job.run(resume=True)
 
@@ -163,31 +195,31 @@ def test_a_partial_that_lacks_what_the_checkpoint_counts_on_is_refused(job, spoi
 def test_resume_may_always_be_given(job, uninterrupted):
     for _ in range(2):
         job.run(resume=True)
-        assert job.paths.output.read_bytes() == uninterrupted
+        assert job.output.read_bytes() == uninterrupted
 
 
 def test_an_unfinished_output_is_not_overwritten_unasked(job):
-    job.kill_after(CHUNK_ROWS + 1)
-    before = job.paths.partial.read_bytes()
-    with pytest.raises(BatchError, match=r"scored\.tsv\.partial is an unfinished output: give --resume to go on, or remove"):
+    job.kill_after(PART_ROWS + 1)
+    before = job.shard.partial.read_bytes()
+    with pytest.raises(BatchError, match=r"scored\.tsv\.checkpoint is left from an earlier run: give --resume to go on, or remove"):
         job.run()
-    assert job.paths.partial.read_bytes() == before
+    assert job.shard.partial.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        lambda job: replace(job, dialect=Dialect("id")),
-        lambda job: replace(job, dialect=Dialect("text", "gb18030")),
-        lambda job: replace(job, dialect=Dialect("text", mysql=True)),
-        lambda job: job.paths.input.write_text("\n".join(TABLE).replace("天气", "天色"), encoding="utf-8"),
-        lambda job: job.paths.input.write_text("\n".join((*TABLE, "more\ttext")), encoding="utf-8"),
+        lambda job: replace(job, reading=Reading(Dialect("id"))),
+        lambda job: replace(job, reading=Reading(Dialect("text", "gb18030"))),
+        lambda job: replace(job, reading=Reading(Dialect("text", mysql=True))),
+        lambda job: job.input.write_text("\n".join(TABLE).replace("天气", "天色"), encoding="utf-8"),
+        lambda job: job.input.write_text("\n".join((*TABLE, "more\ttext")), encoding="utf-8"),
     ],
     ids=["column", "encoding", "mysql", "changed input", "longer input"],
 )
 def test_another_input_or_option_can_not_go_on(job, other):
-    job.kill_after(CHUNK_ROWS + 1)
-    job = changed if isinstance(changed := other(job), Job) else job
+    job.kill_after(PART_ROWS + 1)
+    job = changed if isinstance(changed := other(job), Dump) else job
     with pytest.raises(BatchError, match="belongs to another input, option, model or policy: remove it to start over"):
         job.run(resume=True)
 
@@ -198,53 +230,53 @@ def test_another_input_or_option_can_not_go_on(job, other):
     ids=["model", "policy", "uncertain_max"],
 )
 def test_another_model_or_policy_can_not_go_on(job, classifier, version, policy, uncertain_max):
-    job.kill_after(CHUNK_ROWS + 1)
+    job.kill_after(PART_ROWS + 1)
     with pytest.raises(BatchError, match="belongs to another input, option, model or policy: remove it to start over"):
         job.run(Moderator(classifier, version, policy, uncertain_max), resume=True)
 
 
 def test_the_number_of_threads_changes_nothing(job, uninterrupted):
-    score_file(job.paths, job.dialect, job.moderator, threads=3, resume=False)
-    assert job.paths.output.read_bytes() == uninterrupted
+    score_dump(job.input, job.output, job.moderator, threads=3)
+    assert job.output.read_bytes() == uninterrupted
 
 
 def test_the_input_is_never_overwritten(job):
-    job.paths = Paths(job.paths.input, job.paths.input.parent / ".." / job.paths.input.parent.name / "dump.tsv")
+    job.output = job.input.parent / ".." / job.input.parent.name / "dump.tsv"
     with pytest.raises(BatchError, match="the output must be another file than the input"):
         job.run()
-    assert job.paths.input.read_text(encoding="utf-8").splitlines()[1:] == TABLE[1:]
+    assert job.input.read_text(encoding="utf-8").splitlines()[1:] == TABLE[1:]
 
 
 def test_a_header_alone_gives_a_header(job):
-    job.paths.input.write_bytes(b"id\ttext\n")
+    job.input.write_bytes(b"id\ttext\n")
     assert job.run().rows == 0
-    assert job.paths.output.read_text("utf-8") == "\t".join(("id", "text", *JUDGEMENT_COLUMNS)) + "\n"
+    assert job.output.read_text("utf-8") == "\t".join(("id", "text", *JUDGEMENT_COLUMNS)) + "\n"
 
 
 def test_a_mysql_dump_in_gb18030_is_scored_row_by_row(job):
-    job.paths.input.write_bytes("id\ttext\n1\t小籠包\n2\t来\\n赌一把\n3\t\\N\n".encode("gb18030"))
-    job.dialect = Dialect("text", "gb18030", mysql=True)
+    job.input.write_bytes("id\ttext\n1\t小籠包\n2\t来\\n赌一把\n3\t\\N\n".encode("gb18030"))
+    job.reading = Reading(Dialect("text", "gb18030", mysql=True))
     assert (job.run().rows, job.run().errors) == (3, 1)
-    rows = job.paths.output.read_bytes().decode("gb18030").splitlines()[1:]
+    rows = job.output.read_bytes().decode("gb18030").splitlines()[1:]
     assert [row.split("\t")[:3] for row in rows] == [["1", "小籠包", "compliant"], ["2", r"来\n赌一把", "violation"], ["3", r"\N", ""]]
 
 
 def test_an_unfinished_output_is_2_and_resume_ends_it(job, uninterrupted, tiny_bundle, monkeypatch, capsys):
     monkeypatch.setenv("MODERATION_MODEL", str(tiny_bundle.path))
-    files = [str(job.paths.input), str(job.paths.output)]
-    job.kill_after(CHUNK_ROWS + 1)
+    files = [str(job.input), str(job.output)]
+    job.kill_after(PART_ROWS + 1)
     assert main(files) == 2
     assert "give --resume to go on" in capsys.readouterr().err
     assert main([*files, "--resume"]) == 1
-    assert job.paths.output.read_bytes() == uninterrupted
+    assert job.output.read_bytes() == uninterrupted
 
 
 def test_each_further_task_of_the_model_has_a_column_behind_the_others(tasks_bundle, tmp_path):
-    paths = Paths(tmp_path / "in.tsv", tmp_path / "out.tsv")
-    paths.input.write_text("id\ttext\n1\t来赌一把\n2\t\n", encoding="utf-8")
+    dump, scored = tmp_path / "in.tsv", tmp_path / "out.tsv"
+    dump.write_text("id\ttext\n1\t来赌一把\n2\t\n", encoding="utf-8")
     moderator = Moderator(OnnxClassifier.load(tasks_bundle), "tiny-tasks", Policy(), 0.6)
-    score_file(paths, TEXT, moderator, threads=1, resume=False)
-    header, judged, failed = (line.split("\t") for line in paths.output.read_text("utf-8").splitlines())
+    score_dump(dump, scored, moderator)
+    header, judged, failed = (line.split("\t") for line in scored.read_text("utf-8").splitlines())
     assert header == ["id", "text", *JUDGEMENT_COLUMNS, "task_category"]
     assert (judged[-2:], failed[-1]) == (["", "gambling"], "")
     assert failed[-2].startswith("empty_text")

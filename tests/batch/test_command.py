@@ -2,7 +2,7 @@ import os
 
 import pytest
 
-from semantic_service.batch import main
+from semantic_service.batch.__main__ import main
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def test_with_a_row_in_error_the_exit_status_is_1(dump, command):
 
 def test_a_missing_column_is_2_and_says_which_there_are(dump, command):
     message = "no column 'content': the header has id, text; choose one with --text-column\n"
-    assert command("--text-column", "content") == (2, f"batch: {message}")
+    assert command("--text-column", "content") == (2, f"batch: {dump}: {message}")
     assert list(dump.parent.iterdir()) == [dump]
 
 

@@ -1,0 +1,148 @@
+"""Where a batch reads and writes: files here, or objects behind a URL such as s3://bucket/posts/*.jsonl, by way of fsspec."""
+
+import glob
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, BinaryIO
+
+from semantic_service.batch.errors import BatchError
+from semantic_service.contract.bundle import sync
+
+if TYPE_CHECKING:
+    from fsspec import AbstractFileSystem
+
+SPOOL = Path("var/batch")  # what waits here until it goes to a URL
+_READ_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One input, and where its output goes once it is complete; one of many keeps its checkpoint, which says that it is done."""
+
+    input: str
+    output: str
+    is_of_many: bool = False
+
+    @property
+    def partial(self) -> Path:
+        """The output so far."""
+        return self._beside(".partial")
+
+    @property
+    def checkpoint(self) -> Path:
+        """How far it has come."""
+        return self._beside(".checkpoint")
+
+    @property
+    def record(self) -> str:
+        """Where the checkpoint of a complete output stays: beside it."""
+        return self.output + ".checkpoint"
+
+    def _beside(self, suffix: str) -> Path:
+        if not is_remote(self.output):
+            return Path(self.output + suffix)
+        folder, name = self.output.rsplit("/", 1)
+        return SPOOL / hashlib.sha256(folder.encode()).hexdigest()[:12] / (name + suffix)
+
+
+def is_remote(name: str) -> bool:
+    """Whether a name is a URL."""
+    return "://" in name
+
+
+def shards(inputs: Sequence[str], output: str) -> list[Shard]:
+    """Say what becomes of each input, patterns filled in: `output` itself, or a file in the folder `output`.
+
+    It is a folder if it ends in / or is there as one, or if there are several inputs or a pattern. In it files keep their names, and
+    those of their folders from where they differ.
+
+    Raises:
+        BatchError: a pattern fits no file, or an output is an input.
+
+    """
+    found = list({_identity(name): name for pattern in inputs for name in _matches(pattern)}.values())
+    into_folder = output.endswith("/") or Path(output).is_dir() or len(found) > 1 or found != list(inputs)
+    if not into_folder:
+        planned = [Shard(found[0], output)]
+    else:
+        planned = [
+            Shard(name, f"{output.rstrip('/')}/{inside}", is_of_many=True) for name, inside in zip(found, _inside(found), strict=True)
+        ]
+    taken = {_identity(shard.input) for shard in planned}
+    for shard in planned:
+        if _identity(shard.output) in taken:
+            raise BatchError(f"{shard.output}: the output must be another file than the input")
+    return planned
+
+
+def _matches(pattern: str) -> list[str]:
+    if is_remote(pattern):
+        system, path = _system(pattern)
+        names = [system.unstrip_protocol(name) for name in system.glob(path)] if glob.has_magic(path) else [pattern]
+    else:
+        names = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]  # noqa: PTH207
+    if not names:
+        raise BatchError(f"{pattern}: no file is called like that")
+    return names
+
+
+def _inside(names: Sequence[str]) -> list[str]:
+    """Name files as seen from the innermost folder that holds them all."""
+    paths = [PurePosixPath(name if is_remote(name) else Path(name).resolve()) for name in names]
+    folders = [path.parent.parts for path in paths]
+    common = next((depth for depth, parts in enumerate(zip(*folders, strict=False)) if len(set(parts)) > 1), min(map(len, folders)))
+    return [str(PurePosixPath(*path.parts[common:])) for path in paths]
+
+
+def _identity(name: str) -> str:
+    return name if is_remote(name) else str(Path(name).resolve())
+
+
+def open_input(name: str) -> BinaryIO:
+    """Open an input for reading and seeking."""
+    if not is_remote(name):
+        return Path(name).open("rb")
+    system, path = _system(name)
+    return io.BufferedReader(system.open(path, "rb"), _READ_BYTES)
+
+
+def size(name: str) -> int:
+    """Give a file's bytes; 0 if there is none."""
+    if is_remote(name):
+        system, path = _system(name)
+        return int(system.size(path)) if system.exists(path) else 0
+    return Path(name).stat().st_size if Path(name).exists() else 0
+
+
+def exists(name: str) -> bool:
+    """Whether a file is there."""
+    if is_remote(name):
+        system, path = _system(name)
+        return bool(system.exists(path))
+    return Path(name).exists()
+
+
+def put(local: Path, name: str) -> None:
+    """Put a complete file in its place, at once."""
+    if is_remote(name):
+        system, path = _system(name)
+        system.put_file(str(local), path)  # an object store shows an object once it is whole
+        local.unlink()
+    else:
+        sync(local)
+        local.replace(name)
+
+
+def _system(url: str) -> "tuple[AbstractFileSystem, str]":
+    try:
+        from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
+    except ImportError as error:
+        raise BatchError(f"{url}: URLs need fsspec ({error}): python -m pip install -r requirements/batch.txt") from error
+    try:
+        system, path = url_to_fs(url)
+    except (ImportError, ValueError) as error:  # a library for this kind of URL is missing, or there is none
+        raise BatchError(f"{url}: {error}") from error
+    return system, path
