@@ -10,7 +10,8 @@ from semantic_service.batch.errors import BatchError, RowError
 from semantic_service.batch.tables import Layout, Outcome
 from semantic_service.contract.tasks import Task
 from semantic_service.contract.verdict import Policy
-from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.engine.backends import Backend
+from semantic_service.engine.calibration import load_classifier
 from semantic_service.engine.live import read_policy
 from semantic_service.engine.moderator import EmptyTextError, Moderator
 from semantic_service.engine.signature import PublicKey, read_bundle
@@ -36,6 +37,7 @@ class Recipe:
     policy: Policy = field(hash=False)
     uncertain_max: float
     tasks: tuple[Task, ...] = ()
+    backend: Backend = Backend.CPU  # of `auto` each machine takes its own fastest
 
     @classmethod
     def read(cls, settings: Settings) -> Self:
@@ -50,7 +52,8 @@ class Recipe:
         bundle = source.read(source.version())
         signed_by = None if settings.signed_by is None else settings.signed_by.resolve()
         policy, manifest = read_policy(settings.policy), bundle.manifest
-        return cls(bundle.path.resolve(), signed_by, manifest.model_version, policy, settings.uncertain_max, manifest.tasks)
+        version, tasks = manifest.model_version, manifest.tasks
+        return cls(bundle.path.resolve(), signed_by, version, policy, settings.uncertain_max, tasks, settings.backend)
 
     def moderator(self) -> Moderator:
         """Load the model.
@@ -66,7 +69,7 @@ class Recipe:
             raise BatchError(
                 f"{self.model}: holds {version} here, the batch began with {self.model_version}: put the same bundle everywhere"
             )
-        return Moderator(OnnxClassifier.load(bundle), version, self.policy, self.uncertain_max)
+        return Moderator(load_classifier(bundle, self.backend), version, self.policy, self.uncertain_max)
 
 
 def score(moderator: Moderator, layout: Layout, content: Any) -> Scored:

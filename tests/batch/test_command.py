@@ -44,6 +44,7 @@ def test_a_missing_column_is_2_and_says_which_there_are(dump, command):
         ("MODEL", "nowhere", "nowhere/manifest.json: no such file"),
         ("POLICY", "nowhere.toml", "nowhere.toml"),
         ("PROT", "1", "MODERATION_PORT"),
+        ("BACKEND", "cuda", "pip install onnxruntime-gpu"),
     ],
 )
 def test_what_can_not_be_used_is_2_and_named(command, monkeypatch, variable, value, reason):
