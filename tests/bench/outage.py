@@ -68,8 +68,9 @@ def main():
     options = parser.parse_args()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "studio").mkdir()
         postgres = stack.enter_context(Postgres.started(folder))
-        studio = stack.enter_context(label_studio(migrated(folder)))
+        studio = stack.enter_context(label_studio(migrated(folder / "studio")))
         url = postgres.empty("outage")
         server = stack.enter_context(serving(EMBEDDED_MODEL, folder, database_url=url, audit_share=1))
         stack.enter_context(killed_in_the_end(start_sync(studio, url, folder)))
