@@ -5,7 +5,7 @@ from semantic_service.batch.tables import JUDGEMENT_COLUMNS, PART_ROWS
 from tests.dumps import Stopped, job_of, score_dump
 
 pa = pytest.importorskip("pyarrow", reason="Parquet is an extra: requirements/batch.txt")
-parquet = pytest.importorskip("pyarrow.parquet")
+parquet = pytest.importorskip("pyarrow.parquet", reason="Parquet is an extra: requirements/batch.txt")
 
 TEXTS = ["今天天气真好", "来赌一把", None, "", "有点可疑的消息"]
 ROWS = 3 * PART_ROWS + 7

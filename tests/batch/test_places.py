@@ -145,6 +145,6 @@ def test_what_waits_for_two_buckets_lies_apart():
 
 
 def test_a_url_that_nobody_serves_is_refused():
-    pytest.importorskip("fsspec")
+    pytest.importorskip("fsspec", reason="URLs are an extra: requirements/batch.txt")
     with pytest.raises(BatchError, match=r"nowhere://x: .*nowhere"):
         places.open_input("nowhere://x")
