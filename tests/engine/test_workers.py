@@ -251,6 +251,19 @@ def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate
     fill_up(timed)
 
 
+def test_who_asks_beforehand_hears_of_a_full_queue_only_while_it_is_crowded(timed, gate):
+    fill(timed, gate, 41)
+    timed.check()
+    assert not timed.is_crowded
+    with pytest.raises(QueueFullError):
+        timed.submit([int])
+    assert timed.is_crowded
+    timed.check()  # a place has been left, see above
+    timed.submit([int])
+    with pytest.raises(QueueFullError, match="would take about 50 ms"):
+        timed.check()
+
+
 def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, gate):
     fill(timed, gate, 3)
     with pytest.raises(QueueFullError):
