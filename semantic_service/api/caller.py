@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.types import Receive
 
 Answer = TypeVar("Answer")
-PROMPT_S = 0.25  # sooner than this nobody looks whether the caller is still there: it costs a task
+PROMPT_S = 0.5  # sooner than this nobody looks whether the caller is still there: it costs a task
 _HEADER = "X-Request-Timeout-Ms"
 _TIMEOUT_MS = TypeAdapter[int](Annotated[int, Field(gt=0, le=3_600_000)])
 TIMEOUT_DESCRIBED: dict[str, Any] = {

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -18,6 +19,7 @@ LOWEST_PRIORITY = 19  # nice
 SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
 BURST = 32  # texts a thread that may wait however slow the model is
 SHORT_QUEUE = 4  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
+TOGETHER = 4  # answers of a thread, given at once while the queue is long: whenever the loop wakes, its code has gone from the caches
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
 _SMOOTHING = 1 / 32  # of the time that a text takes
@@ -171,27 +173,37 @@ class Workers:
 
     def _run(self) -> None:
         _give_way(self._niceness)
-        while (job := self._next()) is not None:
+        answers: list[Callable[[], None]] = []
+        while (job := self._next(answers)) is not None:
             if job.future.set_running_or_notify_cancel():
-                self._do(job)
+                answers.append(self._do(job))
             del job  # an idle thread keeps nobody's text
 
-    def _next(self) -> Job | None:
+    def _next(self, answers: list[Callable[[], None]]) -> Job | None:
+        """Give the answers that it is time for, then the next job."""
+        with self._changed:
+            job = self._lanes.take()
+            is_long = len(self._lanes.singles) >= SHORT_QUEUE * len(self._threads)
+        if job is None or len(answers) >= TOGETHER or not is_long:
+            for answer in answers:
+                answer()
+            answers.clear()
+        if job is not None:
+            return job
         with self._changed:
             while (job := self._lanes.take()) is None and not self._is_closed:
                 self._changed.wait()
             return job
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job) -> Callable[[], None]:
         started = time.perf_counter()
         try:
             answer = job.work()
         except BaseException as error:  # noqa: BLE001 - it belongs to who asked
-            job.future.set_exception(error)
-        else:
-            run_s = time.perf_counter() - started
-            self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
-            job.future.set_result(Done(answer, started - job.queued, run_s))
+            return partial(job.future.set_exception, error)
+        run_s = time.perf_counter() - started
+        self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
+        return partial(job.future.set_result, Done(answer, started - job.queued, run_s))
 
     @property
     def is_idle(self) -> bool:

@@ -1,10 +1,11 @@
 import threading
 from functools import partial
+from itertools import groupby
 
 import pytest
 
 from semantic_service.engine import workers as module
-from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, QueueFullError, Workers
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, QueueFullError, Workers
 
 PATIENCE_S = 10  # a test that waits longer has failed
 
@@ -273,6 +274,21 @@ def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, ga
     assert timed.submit([int], within_s=0.035)
     assert timed.submit([int] * 10)
     fill_up(timed)
+
+
+def test_while_many_wait_answers_are_given_together_and_else_at_once(wide, gate):
+    events = []
+    futures = wide.submit([partial(wait_for, gate)])
+    for _ in range(SHORT_QUEUE + 2 * TOGETHER):
+        futures += wide.submit([partial(events.append, "run")])
+    for future in futures:
+        future.add_done_callback(lambda _: events.append("told"))
+    told = released(futures[-1])
+    gate.set()
+    assert told.wait(PATIENCE_S)
+    groups = [(what, len(list(group))) for what, group in groupby(events)]
+    assert groups[:4] == [("run", TOGETHER - 1), ("told", TOGETHER), ("run", TOGETHER), ("told", TOGETHER)]  # the gate has one, too
+    assert groups[-2 * SHORT_QUEUE :] == [("run", 1), ("told", 1)] * SHORT_QUEUE
 
 
 def test_a_failure_does_not_end_the_thread(one):
