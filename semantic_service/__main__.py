@@ -67,6 +67,7 @@ def main() -> int:
         serve(app)
         return 0
     del app  # it could be built, which is all that this process needs: each worker process loads a model of its own
+    gc.unfreeze()
     gc.collect()
     with shared():
         serve("semantic_service.__main__:build", factory=True, workers=settings.workers)
