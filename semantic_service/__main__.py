@@ -28,6 +28,9 @@ from semantic_service.store.errors import StoreError
 
 log = logging.getLogger("semantic_service")
 
+SWITCH_S = (
+    0.0002  # a judging thread that is ready for the model waits so long for the interpreter's lock, not Python's 5 ms with a core idle
+)
 GRACE_S = 30  # for requests in flight when the process is told to stop
 
 _EPILOG = """settings are environment variables, deploy/env.example lists them; for example
@@ -95,9 +98,14 @@ def build() -> FastAPI:
         challenger = Challenger.load(bundle, settings.shadow_share, JsonLines(settings.shadow_file))
     workers = Workers(settings.threads, settings.queue, settings.queue_ms / 1000)
     app = create_app(live, workers, Keys.read(settings.keys), challenger, archive, remembered=settings.cache_size)
+    _tune_interpreter()
+    return app
+
+
+def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()  # to go through what stays for ever takes 20 to 80 ms, and every thread waits for it
-    return app
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _log_as_json(level: str) -> None:
