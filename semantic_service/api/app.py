@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 from fastapi_offline import FastAPIOffline
 
 from semantic_service.api import errors
 from semantic_service.api.middleware import RequestMiddleware
+from semantic_service.api.prompt import PromptRoute, PromptSwitch
 from semantic_service.api.reviewing import Archive
 from semantic_service.api.routes import prompt, router
 from semantic_service.api.security import Keys
@@ -52,6 +54,8 @@ def create_app(  # noqa: PLR0913 - what a process is made of
     app.state.keys = keys
     app.include_router(prompt)
     app.include_router(router)
-    app.add_middleware(RequestMiddleware, metrics=service.metrics)
     errors.install(app)
+    app.add_middleware(RequestMiddleware, metrics=service.metrics)
+    aside = {route.path: RequestMiddleware(PromptRoute(route), service.metrics) for route in prompt.routes if isinstance(route, APIRoute)}
+    app.middleware_stack = PromptSwitch(app.build_middleware_stack(), aside)
     return app

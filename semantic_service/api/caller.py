@@ -11,7 +11,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from starlette.types import Receive
 
 Answer = TypeVar("Answer")
-PROMPT_S = 0.05  # sooner than this nobody looks whether the caller is still there: it costs a task
+PROMPT_S = 0.5  # sooner than this nobody looks whether the caller is still there: it costs a task
 _HEADER = "X-Request-Timeout-Ms"
 _TIMEOUT_MS = TypeAdapter[int](Annotated[int, Field(gt=0, le=3_600_000)])
 TIMEOUT_DESCRIBED: dict[str, Any] = {
@@ -46,8 +46,8 @@ class Caller:
 
     def __init__(self, request_id: str, receive: Receive, within_s: float = math.inf) -> None:
         self.request_id = request_id
-        self.within_s = within_s
         self._receive = receive
+        self._until = None if within_s == math.inf else asyncio.get_running_loop().time() + within_s
         self._has_gone = False
 
     @classmethod
@@ -66,6 +66,11 @@ class Caller:
         except ValidationError as error:
             raise RequestValidationError([{**each, "loc": ("header", _HEADER)} for each in error.errors()]) from error
 
+    @property
+    def within_s(self) -> float:
+        """How long the caller still waits."""
+        return math.inf if self._until is None else self._until - asyncio.get_running_loop().time()
+
     async def wait_for(self, answer: Awaitable[Answer]) -> Answer:
         """Give an answer; it is cancelled once nobody wants it any more.
 
@@ -75,7 +80,7 @@ class Caller:
 
         """
         watching: asyncio.Task[None] | None = None
-        timeout = asyncio.timeout(None if self.within_s == math.inf else self.within_s)
+        timeout = asyncio.timeout_at(self._until)
 
         def watch() -> None:
             nonlocal watching

@@ -1,7 +1,7 @@
 """Every error as one shape; inside, nobody knows HTTP."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -36,15 +36,13 @@ class BodyTooLargeError(HTTPException):
 
 def install(app: FastAPI) -> None:
     """Answer every error that routes raise in the one shape."""
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(EmptyTextError, _on_empty_text)
-    app.add_exception_handler(QueueFullError, _on_full_queue)
-    app.add_exception_handler(DeadlineError, _on_deadline)
-    app.add_exception_handler(GoneError, _on_gone)
-    app.add_exception_handler(SelfCheckError, _on_failed_self_check)
-    app.add_exception_handler(UnknownRequestError, _on_unknown_request)
-    app.add_exception_handler(StoreError, _on_no_store)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+def refusal(request: Request, error: Exception) -> JSONResponse:
+    """Build the answer to an error of the `EXPECTED` kinds."""
+    return next(handle for kind, handle in _HANDLERS.items() if isinstance(error, kind))(request, error)
 
 
 def answer(status: int, detail: ErrorDetail) -> JSONResponse:
@@ -117,3 +115,17 @@ def _on_no_store(request: Request, error: Exception) -> JSONResponse:
 
 def _answer(request: Request, status: int, code: str, message: str) -> JSONResponse:
     return answer(status, ErrorDetail(code=code, message=message, request_id=request.state.request_id))
+
+
+_HANDLERS: dict[type[Exception], Callable[[Request, Exception], JSONResponse]] = {
+    HTTPException: _on_http,
+    RequestValidationError: _on_validation,
+    EmptyTextError: _on_empty_text,
+    QueueFullError: _on_full_queue,
+    DeadlineError: _on_deadline,
+    GoneError: _on_gone,
+    SelfCheckError: _on_failed_self_check,
+    UnknownRequestError: _on_unknown_request,
+    StoreError: _on_no_store,
+}
+EXPECTED = tuple(_HANDLERS)  # what routes raise for a caller to hear

@@ -2,13 +2,13 @@
 
 import json
 import logging
+import random
 import re
 import time
 import traceback
-import uuid
 from datetime import UTC, datetime
+from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from semantic_service.api.errors import BodyTooLargeError, answer
@@ -34,8 +34,8 @@ class RequestMiddleware:
             await self._app(scope, receive, send)
             return
         started = time.perf_counter()
-        headers = Headers(scope=scope)
-        request_id = _request_id(headers.get("x-request-id", ""))
+        headers: dict[bytes, bytes] = dict(scope["headers"])
+        request_id = _request_id(headers.get(b"x-request-id", b"").decode("latin-1"))
         scope.setdefault("state", {})["request_id"] = request_id
         status = 0
 
@@ -43,11 +43,11 @@ class RequestMiddleware:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
             await send(message)
 
         try:
-            if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+            if int(headers.get(b"content-length", b"0")) > MAX_BODY_BYTES:
                 detail = ErrorDetail(code="body_too_large", message=BodyTooLargeError(MAX_BODY_BYTES).detail, request_id=request_id)
                 await answer(413, detail)(scope, receive, send_with_id)
             else:
@@ -68,13 +68,15 @@ class RequestMiddleware:
         route = getattr(scope.get("route"), "path", "unknown")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
+        if status == HTTPStatus.TOO_MANY_REQUESTS:  # Overload logs them together
+            return
         state = scope["state"]
         fields = {"request_id": state["request_id"], "route": route, "status": status, "seconds": round(seconds, 6)}
         log.info("request", extra=fields | state.get("summary", {}))
 
 
 def _request_id(sent: str) -> str:
-    return sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+    return sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
 
 
 def _bounded(receive: Receive) -> Receive:
@@ -94,6 +96,7 @@ def _bounded(receive: Receive) -> Receive:
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message and the record's extra fields."""
 
+    _ENCODER = json.JSONEncoder(ensure_ascii=False, default=str)
     _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
 
     def format(self, record: logging.LogRecord) -> str:
@@ -108,4 +111,4 @@ class JsonFormatter(logging.Formatter):
         if record.exc_info and record.exc_info[1]:
             entry["error"] = type(record.exc_info[1]).__name__
             entry["traceback"] = traceback.format_tb(record.exc_info[2])
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return self._ENCODER.encode(entry)

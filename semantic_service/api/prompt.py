@@ -1,6 +1,6 @@
-"""Routes that FastAPI describes, and whose requests it does not take apart: that takes longer than all else beside the model."""
+"""The routes that are asked for every post: FastAPI describes them, but takes longer than all else beside the model to serve them."""
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Mapping
 from typing import Any
 
 from fastapi import Request, Response
@@ -8,34 +8,49 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from semantic_service.api import errors
 
 
-class PromptRoute(APIRoute):
+class PromptRoute:
     """Its endpoint takes the body, by its model, and the request, and gives a model; its dependencies take the request."""
 
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Give what FastAPI calls for each request."""
-        [body] = self.dependant.body_params
+    def __init__(self, route: APIRoute) -> None:
+        """Take over a route's requests."""
+        [body] = route.dependant.body_params
         assert body.field_info.annotation is not None
-        model: TypeAdapter[Any] = TypeAdapter(body.field_info.annotation)
+        self._body: TypeAdapter[Any] = TypeAdapter(body.field_info.annotation)
+        self._route = route
 
-        async def answer(request: Request) -> Response:
-            for dependency in self.dependencies:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        scope["route"] = self._route
+        response = await self._answer(Request(scope, receive, send))
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        try:
+            for dependency in self._route.dependencies:
                 assert dependency.dependency is not None
                 await dependency.dependency(request)
-            answered = await self.endpoint(_parse(model, await _read(request)), request)
-            return Response(answered.model_dump_json(), media_type="application/json")
+            answered = await self._route.endpoint(_parse(self._body, await _read(request)), request)
+        except errors.EXPECTED as error:
+            return errors.refusal(request, error)
+        return Response(answered.model_dump_json(), media_type="application/json")
 
-        async def handle(request: Request) -> Response:
-            try:
-                return await answer(request)
-            except Exception as error:  # raised through FastAPI it would cost as much again, and refusals must be cheap
-                if (handler := request.app.exception_handlers.get(type(error))) is None:
-                    raise
-                refusal: Response = handler(request, error)
-                return refusal
 
-        return handle
+class PromptSwitch:
+    """Gives what is posted to some paths to apps of their own, and everything else to another."""
+
+    def __init__(self, app: ASGIApp, by_path: Mapping[str, ASGIApp]) -> None:
+        self._app = app
+        self._by_path = by_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        app = self._by_path.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (app or self._app)(scope, receive, send)
 
 
 async def _read(request: Request) -> object:

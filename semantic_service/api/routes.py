@@ -11,7 +11,6 @@ from pydantic import ValidationError
 
 from semantic_service.api.caller import TIMEOUT_DESCRIBED, Caller
 from semantic_service.api.errors import describe, empty_text
-from semantic_service.api.prompt import PromptRoute
 from semantic_service.api.schemas import (
     BatchAnswer,
     BatchRequest,
@@ -42,9 +41,6 @@ _MAY_CLASSIFY = require(Scope.CLASSIFY)
 _MAY_REVIEW = require(Scope.REVIEW)
 _MAY_ADMINISTER = require(Scope.ADMIN)
 
-prompt = APIRouter(route_class=PromptRoute, responses=_CLASSIFY_ERRORS, dependencies=_MAY_CLASSIFY)
-router = APIRouter()
-
 
 async def _service(request: Request) -> Service:  # FastAPI runs a plain function on a thread of its own
     service = request.app.state.service
@@ -52,6 +48,12 @@ async def _service(request: Request) -> Service:  # FastAPI runs a plain functio
     return service
 
 
+async def _check_overload(request: Request) -> None:
+    (await _service(request)).overload.check()
+
+
+prompt = APIRouter(responses=_CLASSIFY_ERRORS, dependencies=[Depends(_check_overload), *_MAY_CLASSIFY])
+router = APIRouter()
 Serving = Annotated[Service, Depends(_service)]
 
 

@@ -2,16 +2,16 @@
 
 import asyncio
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from semantic_service.api.caller import Caller
 from semantic_service.api.metrics import Metrics
+from semantic_service.api.overload import Overload
 from semantic_service.api.reviewing import Archive, Reviewing
 from semantic_service.api.schemas import ClassifyRequest
 from semantic_service.contract.text import NormalisedText, normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE
-from semantic_service.engine.classifier import Score
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
 from semantic_service.engine.scorer import Scorer
@@ -34,6 +34,7 @@ class Service:
         self.live = live
         self.workers = workers
         self.metrics = Metrics(live.bundle.manifest.model_version)
+        self.overload = Overload(workers)
         self._scorer = Scorer(workers, remembered, self.metrics)
         self._shadow = None
         if challenger is not None:
@@ -53,7 +54,10 @@ class Service:
 
         """
         self.metrics.batch_texts.observe(len(posts))
-        texts, scores = await caller.wait_for(self._scored(moderator, posts, caller.within_s))
+        with self.overload.noted():
+            texts = await self._normalised(posts, caller)
+            asked = self._scorer.ask(moderator, [text for text in texts if text.text], caller.within_s)
+            scores = iter(await (caller.wait_for(asked.wait()) if asked.flights else asked.wait()))
         judgements = [
             moderator.decide(text, next(scores), post.scene) if text.text else EmptyTextError()
             for text, post in zip(texts, posts, strict=True)
@@ -68,20 +72,17 @@ class Service:
                     self.reviewing.offer(post, name, judgement)
         return judgements
 
-    async def _scored(
-        self, moderator: Moderator, posts: Sequence[ClassifyRequest], within_s: float
-    ) -> tuple[list[NormalisedText], Iterator[Score]]:
-        """Give the posts' texts, and the scores of those that are not empty."""
+    async def _normalised(self, posts: Sequence[ClassifyRequest], caller: Caller) -> list[NormalisedText]:
         texts = []
         for post in posts:
             if len(post.text) > PROMPT_CHARS:
-                [future] = self.workers.submit([partial(normalise, post.text)], within_s)
-                texts.append((await asyncio.wrap_future(future)).answer)
+                [future] = self.workers.submit([partial(normalise, post.text)], caller.within_s)
+                texts.append((await caller.wait_for(asyncio.wrap_future(future))).answer)
             else:
                 texts.append(normalise(post.text))
                 if len(posts) > 1:
                     await asyncio.sleep(0)  # between a batch's texts others have their turn
-        return texts, iter(await self._scorer.score(moderator, [text for text in texts if text.text], within_s))
+        return texts
 
     def start(self) -> None:
         """Begin with what goes on behind the answers."""

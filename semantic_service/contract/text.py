@@ -20,6 +20,9 @@ _MARKS = (
 )
 _MARK = re.compile(f"[{_MARKS}]")
 _CLUSTER = re.compile(f"[\\s\\S][{_MARKS}]{{0,8}}")
+# Most posts are in normal form: made of such characters alone, with no run to shorten and no white space to drop.
+_PLAIN = re.compile(f"[!-@\\[-`a-z{{-~\u4e00-\u9fa5、。《》【】“”‘’—{''.join(sorted(_KEPT))} ]*")
+_UNEVEN = re.compile(r"([^0-9])\1{3}|^ |  | $")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +52,8 @@ def normalise(text: str) -> NormalisedText:
     NFKC (Unicode UAX 15) with the common Chinese punctuation kept, lower case, no invisible or overlaid characters, no
     control characters or lone surrogates, white space as one space, runs of a character cut to `MAX_RUN`. Idempotent.
     """
+    if _PLAIN.fullmatch(text) and not _UNEVEN.search(text):
+        return NormalisedText(text, array("I", range(len(text))), array("I", range(1, len(text) + 1)))
     characters: list[str] = []
     starts, ends = array("I"), array("I")
     run = 0

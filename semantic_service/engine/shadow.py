@@ -15,7 +15,7 @@ from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.verdict import Decider, Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Judgement, Moderator
-from semantic_service.engine.workers import QueueFullError, Workers
+from semantic_service.engine.workers import LOWEST_PRIORITY, QueueFullError, Workers
 
 MAX_WAITING = 256  # sampled texts; what comes on top is dropped
 PAUSE_S = 0.01  # before a comparison, so that the answer is out, and between looks whether live texts wait
@@ -76,7 +76,7 @@ class Shadow:
         self._challenger = challenger
         self._live = live
         self._count = count
-        self._workers = Workers(threads=1, bound=MAX_WAITING, in_background=True)
+        self._workers = Workers(threads=1, bound=MAX_WAITING, niceness=LOWEST_PRIORITY)
         self._stopping = threading.Event()
         self._failure = ""  # the last one that was logged
 

@@ -10,13 +10,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
+BEHIND_THE_LOOP = 10  # nicer than the thread that reads and refuses requests, which else falls behind where more comes than can be done
 LOWEST_PRIORITY = 19  # nice
 SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
 BURST = 32  # texts a thread that may wait however slow the model is
 SHORT_QUEUE = 4  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
+TOGETHER = 4  # answers of a thread, given at once while the queue is long: whenever the loop wakes, its code has gone from the caches
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
 _SMOOTHING = 1 / 32  # of the time that a text takes
@@ -90,8 +93,8 @@ class Workers:
     long queue only makes everybody wait: until there has been no refusal for `CALM_S`, it is kept short.
     """
 
-    def __init__(self, threads: int, bound: int, max_wait_s: float = math.inf, *, in_background: bool = False) -> None:
-        """Run on `threads` threads (0: one a core), of the lowest priority if in background; at most `bound` pieces of work wait or run."""
+    def __init__(self, threads: int, bound: int, max_wait_s: float = math.inf, *, niceness: int = BEHIND_THE_LOOP) -> None:
+        """Run on `threads` threads (0: one a core), so much nicer than the process; at most `bound` pieces of work wait or run."""
         self._bound = bound
         self._max_wait_s = max_wait_s
         self._lanes = Lanes()
@@ -100,9 +103,9 @@ class Workers:
         self._crowded_until = 0.0
         self._is_closed = False
         self._changed = threading.Condition()
-        start = self._run_in_background if in_background else self._run
+        self._niceness = niceness
         self._threads = [
-            threading.Thread(target=start, name=f"judge-{number}", daemon=True) for number in range(threads or os.cpu_count() or 1)
+            threading.Thread(target=self._run, name=f"judge-{number}", daemon=True) for number in range(threads or os.cpu_count() or 1)
         ]
         for thread in self._threads:
             thread.start()
@@ -115,12 +118,13 @@ class Workers:
 
         """
         now = time.perf_counter()
-        jobs = [Job(piece, now) for piece in work]
+        jobs: list[Job] = []
         with self._changed:
             if self._is_closed:
                 raise RuntimeError("these workers have been closed")
-            refusal, refused = self._refusal(len(jobs), within_s, now)
+            refusal, refused = self._refusal(len(work), within_s, now)
             if refusal is None:
+                jobs += [Job(piece, now) for piece in work]
                 self._held += len(jobs)
                 self._lanes.put(jobs)
                 self._changed.notify(len(jobs))
@@ -137,46 +141,69 @@ class Workers:
         """Say why `count` more can't be taken, and what that waits is refused with them."""
         before = len(self._lanes.singles) if count == 1 else self._held + count
         wait_s = before * self._text_s / len(self._threads)
-        refusal = QueueFullError(self._held, wait_s)
         if self._held + count > self._bound or wait_s > within_s:
-            return refusal, []
+            return QueueFullError(self._held, wait_s), []
         is_crowded = now < self._crowded_until
         limit_s = SHORT_QUEUE * self._text_s if is_crowded else max(self._max_wait_s, BURST * self._text_s)
         if count > 1 or wait_s <= limit_s:
             return None, []
         self._crowded_until = now + CALM_S
-        return refusal, self._lanes.take_back(SHORT_QUEUE * len(self._threads), now - FRESH_S)
+        return QueueFullError(self._held, wait_s), self._lanes.take_back(SHORT_QUEUE * len(self._threads), now - FRESH_S)
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether a post has been refused lately."""
+        return time.perf_counter() < self._crowded_until
+
+    def check(self) -> None:
+        """Look whether a single post has a chance; `submit` says it finally.
+
+        Raises:
+            QueueFullError: it is crowded, and as much waits as may.
+
+        """
+        waiting = len(self._lanes.singles)
+        if self.is_crowded and waiting > SHORT_QUEUE * len(self._threads):
+            self._crowded_until = time.perf_counter() + CALM_S
+            raise QueueFullError(self._held, waiting * self._text_s / len(self._threads))
 
     def _release(self, _: Future[Done[Any]]) -> None:
         with self._changed:
             self._held -= 1
 
-    def _run_in_background(self) -> None:
-        _give_way()
-        self._run()
-
     def _run(self) -> None:
-        while (job := self._next()) is not None:
+        _give_way(self._niceness)
+        answers: list[Callable[[], None]] = []
+        while (job := self._next(answers)) is not None:
             if job.future.set_running_or_notify_cancel():
-                self._do(job)
+                answers.append(self._do(job))
             del job  # an idle thread keeps nobody's text
 
-    def _next(self) -> Job | None:
+    def _next(self, answers: list[Callable[[], None]]) -> Job | None:
+        """Give the answers that it is time for, then the next job."""
+        with self._changed:
+            job = self._lanes.take()
+            is_long = len(self._lanes.singles) >= SHORT_QUEUE * len(self._threads)
+        if job is None or len(answers) >= TOGETHER or not is_long:
+            for answer in answers:
+                answer()
+            answers.clear()
+        if job is not None:
+            return job
         with self._changed:
             while (job := self._lanes.take()) is None and not self._is_closed:
                 self._changed.wait()
             return job
 
-    def _do(self, job: Job) -> None:
+    def _do(self, job: Job) -> Callable[[], None]:
         started = time.perf_counter()
         try:
             answer = job.work()
         except BaseException as error:  # noqa: BLE001 - it belongs to who asked
-            job.future.set_exception(error)
-        else:
-            run_s = time.perf_counter() - started
-            self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
-            job.future.set_result(Done(answer, started - job.queued, run_s))
+            return partial(job.future.set_exception, error)
+        run_s = time.perf_counter() - started
+        self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
+        return partial(job.future.set_result, Done(answer, started - job.queued, run_s))
 
     @property
     def is_idle(self) -> bool:
@@ -192,8 +219,9 @@ class Workers:
             thread.join()
 
 
-def _give_way() -> None:
-    if sys.platform != "linux":  # elsewhere a priority belongs to the whole process
-        return
-    with contextlib.suppress(OSError):  # a sandbox may forbid it
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
+def _give_way(niceness: int) -> None:
+    """Lower the thread's priority. On Linux alone: elsewhere it belongs to the whole process."""
+    if sys.platform == "linux":
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.setpriority(os.PRIO_PROCESS, thread, min(os.getpriority(os.PRIO_PROCESS, thread) + niceness, LOWEST_PRIORITY))

@@ -65,6 +65,12 @@ def test_a_part_came_from_its_original_span(text, data):
     assert normal.text[start:end].strip() in normalise(text[first:last]).text
 
 
+@given(st.text("赌博博。…, aa11 ～!", max_size=12))
+def test_a_text_that_is_in_normal_form_already_gets_no_other_map(text):
+    normal, disguised = normalise(text), normalise(text + "\u200b")  # which takes the text apart
+    assert normal == disguised
+
+
 def test_a_span_covers_what_was_hidden_inside_it():
     text = "快来Ｇ\u200bａ\u0336mble吧"
     normal = normalise(text)

@@ -71,7 +71,11 @@ def counted():
 
 
 def ask(scorer, moderator, *texts, within_s=FOREVER):
-    return asyncio.ensure_future(scorer.score(moderator, [normalise(text) for text in texts], within_s))
+    return asyncio.ensure_future(score(scorer, moderator, [normalise(text) for text in texts], within_s))
+
+
+async def score(scorer, moderator, texts, within_s=FOREVER):
+    return await scorer.ask(moderator, texts, within_s).wait()
 
 
 async def begun():
@@ -256,8 +260,8 @@ def test_a_verdict_never_depends_on_what_is_remembered_or_asked_together(classif
         scorer = Scorer(workers, size, Counted())
         for moderator in moderators:  # the second is what a changed policy makes
             texts = [text for post in posts if (text := normalise(post)).text]
-            together = await scorer.score(moderator, texts, FOREVER)
-            apart = await asyncio.gather(*(scorer.score(moderator, [text], FOREVER) for text in texts))
+            together = await score(scorer, moderator, texts)
+            apart = await asyncio.gather(*(score(scorer, moderator, [text]) for text in texts))
             for text, scene, one, [other] in zip(texts, scenes, together, apart, strict=False):
                 alone = moderator.decide(text, moderator.score(text), scene)
                 assert moderator.decide(text, one, scene) == moderator.decide(text, other, scene) == alone

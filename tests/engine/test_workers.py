@@ -1,10 +1,11 @@
 import threading
 from functools import partial
+from itertools import groupby
 
 import pytest
 
 from semantic_service.engine import workers as module
-from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, QueueFullError, Workers
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, QueueFullError, Workers
 
 PATIENCE_S = 10  # a test that waits longer has failed
 
@@ -251,6 +252,19 @@ def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate
     fill_up(timed)
 
 
+def test_who_asks_beforehand_hears_of_a_full_queue_only_while_it_is_crowded(timed, gate):
+    fill(timed, gate, 41)
+    timed.check()
+    assert not timed.is_crowded
+    with pytest.raises(QueueFullError):
+        timed.submit([int])
+    assert timed.is_crowded
+    timed.check()  # a place has been left, see above
+    timed.submit([int])
+    with pytest.raises(QueueFullError, match="would take about 50 ms"):
+        timed.check()
+
+
 def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, gate):
     fill(timed, gate, 3)
     with pytest.raises(QueueFullError):
@@ -260,6 +274,21 @@ def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, ga
     assert timed.submit([int], within_s=0.035)
     assert timed.submit([int] * 10)
     fill_up(timed)
+
+
+def test_while_many_wait_answers_are_given_together_and_else_at_once(wide, gate):
+    events = []
+    futures = wide.submit([partial(wait_for, gate)])
+    for _ in range(SHORT_QUEUE + 2 * TOGETHER):
+        futures += wide.submit([partial(events.append, "run")])
+    for future in futures:
+        future.add_done_callback(lambda _: events.append("told"))
+    told = released(futures[-1])
+    gate.set()
+    assert told.wait(PATIENCE_S)
+    groups = [(what, len(list(group))) for what, group in groupby(events)]
+    assert groups[:4] == [("run", TOGETHER - 1), ("told", TOGETHER), ("run", TOGETHER), ("told", TOGETHER)]  # the gate has one, too
+    assert groups[-2 * SHORT_QUEUE :] == [("run", 1), ("told", 1)] * SHORT_QUEUE
 
 
 def test_a_failure_does_not_end_the_thread(one):
