@@ -50,6 +50,7 @@ def test_a_cluster_writes_what_one_machine_writes_although_a_machine_is_lost_hal
     assert killer.has_killed
     assert (totals.rows, totals.errors) == (ROWS, ROWS // 4)
     assert dump.with_name("scored.tsv").read_bytes() == dump.with_name("whole.tsv").read_bytes()
+    cluster.wait_for_nodes()  # until the loss is known: the next test counts machines
 
 
 def test_a_cluster_of_one_cpu_is_enough_although_its_worker_is_killed(cluster, dump, moderator, tiny_bundle):
