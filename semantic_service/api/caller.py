@@ -69,7 +69,7 @@ class Caller:
     @property
     def within_s(self) -> float:
         """How long the caller still waits."""
-        return math.inf if self._until is None else self._until - asyncio.get_running_loop().time()
+        return math.inf if self._until is None else max(0.0, self._until - asyncio.get_running_loop().time())
 
     async def wait_for(self, answer: Awaitable[Answer]) -> Answer:
         """Give an answer; it is cancelled once nobody wants it any more.

@@ -55,7 +55,9 @@ class Service:
         """
         self.metrics.batch_texts.observe(len(posts))
         with self.overload.noted():
-            texts = await self._normalised(posts, caller)
+            normalised = self._normalised(posts, caller.within_s)
+            is_prompt = len(posts) == 1 and len(posts[0].text) <= PROMPT_CHARS
+            texts = await (normalised if is_prompt else caller.wait_for(normalised))
             asked = self._scorer.ask(moderator, [text for text in texts if text.text], caller.within_s)
             scores = iter(await (caller.wait_for(asked.wait()) if asked.flights else asked.wait()))
         judgements = [
@@ -72,12 +74,12 @@ class Service:
                     self.reviewing.offer(post, name, judgement)
         return judgements
 
-    async def _normalised(self, posts: Sequence[ClassifyRequest], caller: Caller) -> list[NormalisedText]:
+    async def _normalised(self, posts: Sequence[ClassifyRequest], within_s: float) -> list[NormalisedText]:
         texts = []
         for post in posts:
             if len(post.text) > PROMPT_CHARS:
-                [future] = self.workers.submit([partial(normalise, post.text)], caller.within_s)
-                texts.append((await caller.wait_for(asyncio.wrap_future(future))).answer)
+                [future] = self.workers.submit([partial(normalise, post.text)], within_s)
+                texts.append((await asyncio.wrap_future(future)).answer)
             else:
                 texts.append(normalise(post.text))
                 if len(posts) > 1:

@@ -2,13 +2,15 @@
 
 import asyncio
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from starlette.testclient import TestClient
 
-from semantic_service.api import caller
+from semantic_service.api import caller, service
 from semantic_service.api.app import create_app
+from semantic_service.contract.text import normalise
 from semantic_service.engine.workers import Workers
 from tests.api.answers import error_of
 from tests.api.test_errors import BlockingModerator
@@ -49,6 +51,12 @@ def test_once_the_time_is_up_the_answer_is_504_and_nothing_that_waits_is_judged(
         assert first.result(PATIENCE_S).json()["label"] == "violation"
     assert client.post("/classify", json={"text": "好"}).status_code == 200
     assert blocking.scored == 2
+
+
+def test_time_that_is_up_before_anything_could_be_queued_is_504_too(client, monkeypatch):
+    monkeypatch.setattr(service, "normalise", lambda text: time.sleep(0.03) or normalise(text))
+    body = {"items": [{"text": f"第{number}楼"} for number in range(3)]}
+    assert error_of(client.post("/classify/batch", json=body, headers={"X-Request-Timeout-Ms": "20"}), 504) == "deadline"
 
 
 class Connection:
