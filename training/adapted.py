@@ -8,13 +8,11 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from semantic_service.contract.labels import Label
-from semantic_service.engine.classifier import OVERLAP, most_severe, softmax
+from semantic_service.engine.classifier import OVERLAP, most_severe
 from training.errors import BaseModelError
-from training.heads import tasks_of
 from training.merge import load_tokenizer
 from training.predict import Answer
 from training.pretrained import load_base, saved_outputs
-from training.sources import fold, sources_in
 
 
 class TorchJudge:
@@ -41,8 +39,7 @@ class TorchJudge:
         windows = [torch.tensor([window.ids], device=self._model.device) for window in (encoding, *encoding.overflowing)]
         with torch.inference_mode():
             logits = torch.cat([self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for ids in windows])
-        severity = fold(logits.float().cpu().numpy(), sources_in(tasks_of(self._model.config)))[:, : len(Label)]
-        each = softmax(severity)
+        each = logits[:, : len(Label)].float().softmax(dim=1).cpu().numpy()
         probabilities: list[float] = each[most_severe(each)].tolist()
         return probabilities
 

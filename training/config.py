@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from semantic_service.contract.labels import LABEL_NAMES, Label
+from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from training.dataset import Columns
 from training.errors import ConfigError
@@ -67,9 +67,7 @@ class DataConfig(_Section):
     `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
-    0.3 for a fixed 30 % of a file. `sources` says, by training file, who labelled it by habits of their own: they are learnt apart, and
-    judge together; files that it does not name are one source.
-    `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
+    0.3 for a fixed 30 % of a file. `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 
     train: Annotated[tuple[Path, ...], BeforeValidator(matching), Field(min_length=1)]
@@ -77,7 +75,6 @@ class DataConfig(_Section):
     test: tuple[Path, ...] = ()
     benign: tuple[Path, ...] = ()
     repeat: dict[Path, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
-    sources: dict[Path, str] = Field(default_factory=dict)
     text_column: str = "text"
     label_column: str = "label"
     label_names: dict[str, _LabelName] = Field(default_factory=dict)
@@ -119,7 +116,7 @@ class TrainSection(_Section):
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     focal_gamma: Annotated[float, Field(ge=0)] = 0.0
-    class_weights: Literal["balanced", "sqrt_balanced", "none"] | tuple[_Weight, _Weight, _Weight] = "balanced"
+    class_weights: Literal["balanced", "none"] | tuple[_Weight, _Weight, _Weight] = "balanced"
     patience: Annotated[int, Field(ge=1)] | None = None
     seed: int = 7
     max_rows: Annotated[int, Field(ge=50)] | None = None
@@ -132,14 +129,12 @@ class TrainSection(_Section):
 class NgramConfig(_Section):
     """A linear model over tokens and pairs of neighbours, beside the encoder; it learns from few rows which words give a post away.
 
-    Pairs are hashed into `buckets` (0: no such model); `alpha` is its L2 penalty; `weighted` weighs labels as fine-tuning does. How much
-    it counts is fitted on validation.
+    Pairs are hashed into `buckets` (0: no such model); `alpha` is its L2 penalty. How much it counts is fitted on validation.
     """
 
     buckets: Annotated[int, Field(ge=0, le=2**24)] = 0
     alpha: Annotated[float, Field(gt=0)] = 2e-6
     epochs: Annotated[int, Field(ge=1)] = 10
-    weighted: bool = False
 
 
 class ExportConfig(_Section):
@@ -213,27 +208,6 @@ class TrainConfig(_Root):
     def further_tasks(self) -> tuple[Task, ...]:
         """The tasks beside the severity, in the order of the model's outputs."""
         return tuple(Task(name, labels) for name, labels in self.tasks.items())
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """Those who label by habits of their own, in the order of the model's outputs; the first, who has no name, is left out."""
-        return tuple(dict.fromkeys(self.data.sources.values()))
-
-    @property
-    def outputs(self) -> tuple[Task, ...]:
-        """The blocks of outputs behind the first source's severity while training: the named sources', then the further tasks'."""
-        return (*(Task(name, LABEL_NAMES) for name in self.sources), *self.further_tasks)
-
-    @model_validator(mode="after")
-    def _check_sources(self) -> Self:
-        names = [block.name for block in self.outputs]  # a name that can't be one is refused here
-        if twice := [name for name in self.sources if names.count(name) > 1]:
-            raise ValueError(f"data.sources: {twice[0]} is the name of a task")
-        if severity := [task.name for task in self.further_tasks if task.labels == LABEL_NAMES]:
-            raise ValueError(f"tasks.{severity[0]} has the severity's labels: name its files in data.sources instead")
-        if self.sources and any(self.export.logit_adjustment):
-            raise ValueError("export.logit_adjustment is for one source: with data.sources use train.class_weights")
-        return self
 
     @model_validator(mode="after")
     def _check_tasks(self) -> Self:

@@ -19,8 +19,7 @@ from training.tasks import joined, task_labels
 class Example:
     """A normalised text with its label, and where it stands. Only beside labels of further `tasks` its own may be missing.
 
-    `labelled_at` is when annotators gave the label, in ISO 8601; it is empty where the row names none. `source` is who labels by habits
-    of their own, as `data.sources` names them.
+    `labelled_at` is when annotators gave the label, in ISO 8601; it is empty where the row names none.
     """
 
     text: str
@@ -29,7 +28,6 @@ class Example:
     line: int
     tasks: Mapping[str, str] = field(default_factory=dict, hash=False)
     labelled_at: str = ""
-    source: str = ""
 
     @property
     def id(self) -> str:
@@ -198,29 +196,17 @@ def split(examples: Iterable[Example], share: float) -> tuple[list[Example], lis
     return train, validation
 
 
-def class_weights(named: str | Sequence[float], examples: Iterable[Example], sources: Sequence[str] = ("",)) -> tuple[float, ...]:
-    """Weigh each label of each source in turn, as `train.class_weights` says.
-
-    `balanced` divides by the label's count within its source, as scikit-learn does, `sqrt_balanced` by the root of it; a source's rows
-    weigh 1 on average, and a label that it does not give weighs nothing there.
+def class_weights(examples: Iterable[Example]) -> tuple[float, ...]:
+    """Weigh each label by total / (labels * count), as scikit-learn's `balanced`.
 
     Raises:
-        DataError: weights are to be balanced, and a label has no example.
+        DataError: a label has no example.
 
     """
-    if named == "none" or not isinstance(named, str):
-        return ((1.0,) * len(Label) if isinstance(named, str) else tuple(named)) * len(sources)
-    counts = Counter((example.source, example.label) for example in examples if example.label is not None)
-    if absent := [label.english for label in Label if not any(counts[source, label] for source in sources)]:
+    counts = Counter(example.label for example in examples if example.label is not None)
+    if absent := [label.english for label in Label if not counts[label]]:
         raise DataError(f"no training example is {absent[0]}: add some, or set train.class_weights to none")
-    power = 1.0 if named == "balanced" else 0.5
-    return tuple(weight for source in sources for weight in _weights([counts[source, label] for label in Label], power))
-
-
-def _weights(counts: Sequence[int], power: float) -> list[float]:
-    raw = [count and count**-power for count in counts]
-    total = sum(weight * count for weight, count in zip(raw, counts, strict=True))
-    return [weight * sum(counts) / (total or 1) for weight in raw]
+    return tuple(counts.total() / (len(Label) * counts[label]) for label in Label)
 
 
 def digest(examples: Iterable[Example]) -> str:

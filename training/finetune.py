@@ -49,8 +49,7 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
 
     trainer = build_trainer(config, arguments, model, tokenizer, sets)
     if checkpoint is None and config.model.adapter is None and config.train.probe_rows:
-        loss = joint_loss(config.train, sets[0], config.further_tasks, config.sources)
-        start_head(model, probe_batches(trainer, config.train.probe_rows), loss)
+        start_head(model, probe_batches(trainer, config.train.probe_rows), joint_loss(config.train, sets[0], config.further_tasks))
     with StopOnSignal() as stop:
         for callback in (*([Report(run)] if is_first() else []), RefuseNan(), BestEpoch(run.best, save, config.train.patience), stop):
             trainer.add_callback(callback)

@@ -6,15 +6,17 @@ from typing import Any
 import torch
 from torch.nn.functional import cross_entropy
 
+from semantic_service.contract.labels import Label
 from training.config import TrainSection
 from training.dataset import Example, class_weights
 
 Loss = Callable[..., torch.Tensor]  # (outputs, labels, num_items_in_batch) -> scalar, as the Trainer calls it
 
 
-def classification_loss(train: TrainSection, examples: Sequence[Example], sources: Sequence[str] = ("",)) -> Loss:
-    """Make the loss of a run, with the class weights that its training examples give; logits and labels are of each source in turn."""
-    weights = class_weights(train.class_weights, examples, sources)
+def classification_loss(train: TrainSection, examples: Sequence[Example]) -> Loss:
+    """Make the loss of a run, with the class weights that its training examples give."""
+    named = train.class_weights
+    weights = class_weights(examples) if named == "balanced" else (1.0,) * len(Label) if named == "none" else named
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
         logits = outputs["logits"].float()

@@ -1,7 +1,7 @@
 """A linear model over tokens and pairs of neighbours, added to the encoder's logits: wide beside deep (Cheng et al. 2016)."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,16 @@ from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags
 from sklearn.linear_model import SGDClassifier
 from tokenizers import Tokenizer
-from tqdm import tqdm
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
 from training.calibrate import negative_log_likelihood
 from training.config import NgramConfig, TrainConfig
-from training.dataset import Example, class_weights
+from training.dataset import Example
+from training.evaluate import score
 from training.parity import PARITY_TEXTS, check_logits
-from training.sources import fold, severity_target
 
-Target = tuple[str, int]  # a text and the output that its label wants
 Encode = Callable[[str], Sequence[int]]  # a text's first window of token ids
 PRIME = 1_000_003  # spreads pairs over the buckets
 MIN_TEXTS = 2  # with fewer, a feature says nothing of other texts
@@ -34,32 +32,32 @@ _TINY = np.float32(1e-12)
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """Logits [k] = bias + sum(table[feature, :k]) / sqrt(sum(table[feature, k])) over a window's features, in fp16; k is 3 a source.
+    """Logits [3] = bias + sum(table[feature, :3]) / sqrt(sum(table[feature, 3])) over a window's features, in fp16.
 
-    A feature is a token's id, or the bucket that a pair of neighbours falls into. The last column is idf², the others are weight * idf:
-    that is tf-idf at unit length.
+    A feature is a token's id, or the bucket that a pair of neighbours falls into. Columns 0 to 2 are weight * idf, column 3 is idf²: that
+    is tf-idf at unit length.
     """
 
-    table: NDArray[np.float16]  # [vocabulary + buckets, k + 1]
-    bias: NDArray[np.float32]  # [k]
+    table: NDArray[np.float16]  # [vocabulary + buckets, 4]
+    bias: NDArray[np.float32]  # [3]
     vocabulary: int
 
     def logits(self, window: Sequence[int]) -> NDArray[np.float32]:
-        """Score a window of token ids: logits [k]."""
+        """Score a window of token ids: logits [3]."""
         rows = self.table[_features(window, self.vocabulary, len(self.table) - self.vocabulary)].astype(np.float32).sum(axis=0)
-        logits: NDArray[np.float32] = self.bias + rows[:-1] / np.sqrt(rows[-1] + _TINY)
+        logits: NDArray[np.float32] = self.bias + rows[:3] / np.sqrt(rows[3] + _TINY)
         return logits
 
     def weighed(self, weight: float) -> "Ngrams":
         """Scale the logits."""
-        scale = np.array([*[weight] * len(self.bias), 1.0], dtype=np.float32)
+        scale = np.array([weight, weight, weight, 1.0], dtype=np.float32)
         return Ngrams((self.table * scale).astype(np.float16), self.bias * np.float32(weight), self.vocabulary)
 
 
 def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], validation: Sequence[Example]) -> float:
     """Fit a linear model on `train`, and how much it counts on `validation`; add it to the graph in `folder`, and give its weight.
 
-    It judges the severity, by each source: rows without one stay out, and the logits of further tasks as they are.
+    It judges the severity: rows without one stay out, and the logits of further tasks as they are.
 
     Raises:
         ParityError: the new graph's logits are not the sum.
@@ -67,15 +65,11 @@ def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], vali
     """
     encoder = _classifier(folder, config)
     vocabulary = Tokenizer.from_file(str(folder / TOKENIZER_FILE)).get_vocab_size()
-    named = config.train.class_weights if config.ngrams.weighted else "none"
-    by_label = class_weights(named, train, ("", *config.sources))
-    weights = weigh(train, by_label, config.sources)
-    ngrams = fit_ngrams(weights, len(by_label), lambda text: encoder.windows(text)[0], vocabulary, config.ngrams)
-    labelled = [(encoder.windows(example.text)[0], int(example.label)) for example in validation if example.label is not None]
-    windows = [window for window, _ in labelled]
+    ngrams = fit_ngrams(train, lambda text: encoder.windows(text)[0], vocabulary, config.ngrams)
+    windows = [encoder.windows(example.text)[0] for example in validation if example.label is not None]
     own = np.stack([ngrams.logits(window) for window in windows])
-    deep = np.stack([encoder.logits(window)[: own.shape[1]] for window in tqdm(windows, desc="validation", unit="text", disable=None)])
-    weight = fit_weight(deep, own, np.array([label for _, label in labelled]))
+    scored = score(encoder, validation, "validation")
+    weight = fit_weight(scored.log_probabilities, own, scored.truth)
     weighed = ngrams.weighed(weight)
     graft(folder / MODEL_FILE, weighed)
     both = _classifier(folder, config)
@@ -88,26 +82,21 @@ def _sum(logits: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def _classifier(folder: Path, config: TrainConfig) -> OnnxClassifier:
-    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.outputs)
+    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
 
 
-def weigh(examples: Sequence[Example], class_weights: Sequence[float], sources: Sequence[str]) -> dict[Target, float]:
-    """Give the weight of each labelled text: how often it stands times what `class_weights` [3 a source] says of its label."""
-    counts = Counter((example.text, severity_target(example, sources)) for example in examples if example.label is not None)
-    return {(text, label): number * class_weights[label] for (text, label), number in counts.items()}
-
-
-def fit_ngrams(weights: Mapping[Target, float], outputs: int, encode: Encode, vocabulary: int, config: NgramConfig) -> Ngrams:
-    """Fit one logistic regression for each of the outputs, by averaged stochastic gradient descent, to weighed texts."""
+def fit_ngrams(examples: Sequence[Example], encode: Encode, vocabulary: int, config: NgramConfig) -> Ngrams:
+    """Fit one logistic regression a label, by averaged stochastic gradient descent; an example that stands n times weighs n."""
+    counts = Counter((example.text, int(example.label)) for example in examples if example.label is not None)
     width = vocabulary + config.buckets
-    features = _counted([_features(encode(text), vocabulary, config.buckets) for text, _ in weights], width)
+    features = _counted([_features(encode(text), vocabulary, config.buckets) for text, _ in counts], width)
     texts_with = np.asarray((features > 0).sum(axis=0)).ravel()
-    idf = np.where(texts_with < MIN_TEXTS, 0.0, np.log((len(weights) + 1) / (texts_with + 1)) + 1)
+    idf = np.where(texts_with < MIN_TEXTS, 0.0, np.log((len(counts) + 1) / (texts_with + 1)) + 1)
     unit = diags(1 / np.sqrt(features @ idf**2 + _TINY)) @ features @ diags(idf)
     model = SGDClassifier(loss="log_loss", alpha=config.alpha, max_iter=config.epochs, tol=None, average=True, random_state=0)
-    model.fit(unit, [label for _, label in weights], sample_weight=list(weights.values()))
-    coefficients, bias = _by_label(model, outputs, -np.log(len(weights)))
-    return Ngrams(np.column_stack([coefficients.T * idf[:, None], idf**2]).astype(np.float16), bias, vocabulary)
+    model.fit(unit, [label for _, label in counts], sample_weight=list(counts.values()))
+    weights, bias = _by_label(model)
+    return Ngrams(np.column_stack([weights.T * idf[:, None], idf**2]).astype(np.float16), bias, vocabulary)
 
 
 def _features(window: Sequence[int], vocabulary: int, buckets: int) -> NDArray[np.int64]:
@@ -122,27 +111,23 @@ def _counted(features: Sequence[NDArray[np.int64]], width: int) -> csr_matrix:
     return counted
 
 
-def _by_label(model: SGDClassifier, outputs: int, absent: float) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Give weights [outputs, features] and biases, `absent` where no row has the label.
-
-    Of two labels scikit-learn fits one model, the second against the first.
-    """
+def _by_label(model: SGDClassifier) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Give weights [3, features] and biases [3]; of two labels scikit-learn fits one model, the second against the first."""
     found, biases = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # noqa: PLR2004
         found, biases = np.concatenate([-found, found]), np.concatenate([-biases, biases])
-    weights, bias = np.zeros((outputs, found.shape[1])), np.full(outputs, absent, dtype=np.float32)
+    weights, bias = np.zeros((len(Label), found.shape[1])), np.zeros(len(Label), dtype=np.float32)
     weights[model.classes_], bias[model.classes_] = found, biases
     return weights, bias
 
 
 def fit_weight(encoder: NDArray[np.floating], ngrams: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Find how much of the n-grams' logits [n, k] to add to the encoder's [n, k] (stacking, Wolpert 1992); `labels` [n] are severities.
+    """Find how much of the n-grams' logits [n, 3] to add to the encoder's [n, 3] (stacking, Wolpert 1992).
 
     The weight and a temperature that goes with it have the least negative log-likelihood; the weight is at least 0.
     """
-    sources = encoder.shape[1] // len(Label) - 1
     answer = minimize(
-        lambda both: negative_log_likelihood(fold(encoder + both[0] * ngrams, sources) / np.exp(both[1]), labels),
+        lambda both: negative_log_likelihood((encoder + both[0] * ngrams) / np.exp(both[1]), labels),
         x0=[0.1, 0.0],
         bounds=[(0.0, 2.0), (-3.0, 3.0)],
     )
@@ -162,8 +147,7 @@ def graft(path: Path, ngrams: Ngrams) -> None:
         "buckets": np.array(len(ngrams.table) - ngrams.vocabulary),
         "prime": np.array(PRIME),
         "tiny": np.array(_TINY),
-        **{f"at_{number}": np.array([number]) for number in (-1, 0, 1, 2)},
-        "outputs": np.array([len(ngrams.bias)]),
+        **{f"at_{number}": np.array([number]) for number in (-1, 0, 1, 2, 3, 4)},
         "end": np.array([np.iinfo(np.int64).max]),
         "pads": np.array([0, 0, 0, graph.output[0].type.tensor_type.shape.dim[-1].dim_value - len(ngrams.bias)]),
     }
@@ -193,8 +177,8 @@ _NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("Gather", "floats features", "rows", {}),
     ("Mul", "rows counts", "kept", {}),
     ("ReduceSum", "kept at_1", "sums", {"keepdims": 0}),
-    ("Slice", "sums at_0 outputs at_1", "scores", {}),
-    ("Slice", "sums outputs end at_1", "square", {}),
+    ("Slice", "sums at_0 at_3 at_1", "scores", {}),
+    ("Slice", "sums at_3 at_4 at_1", "square", {}),
     ("Add", "square tiny", "positive", {}),
     ("Sqrt", "positive", "length", {}),
     ("Div", "scores length", "unit", {}),

@@ -44,8 +44,8 @@ def plan(config: TrainConfig) -> Plan:
     diagnosis = examine(_labelled_files(config.data), config.columns)
     stops = list(diagnosis.unusable)
     sets = None if stops else _attempt(lambda: read_sets(config), stops)
-    if sets is not None:
-        _attempt(lambda: class_weights(config.train.class_weights, sets.train, ("", *config.sources)), stops)
+    if sets is not None and config.train.class_weights == "balanced":
+        _attempt(lambda: class_weights(sets.train), stops)
     needs = _attempt(lambda: reckon(config), stops)
     if needs is not None:
         _attempt(lambda: refuse_small_disk(RUNS, needs.total, needs.trainable), stops)

@@ -252,17 +252,3 @@ def test_a_pattern_stands_for_the_files_that_match_now(tmp_path):
         batch.unlink()
     with pytest.raises(ConfigError, match="at least 1 item"):
         TrainConfig.load(FOLDER / "base.yaml", [f"data.train=[{pattern}]"])
-
-
-@pytest.mark.parametrize(
-    ("overrides", "reason"),
-    [
-        (["data.sources={posts.jsonl: COLD}"], "task COLD: 'COLD' must be a lower-case word"),
-        (["data.sources={posts.jsonl: cold}", "export.logit_adjustment=[0, 1, 0]"], "logit_adjustment is for one source"),
-        (["data.sources={posts.jsonl: topic}", "task_type=multi_cls", "tasks={topic: [a, b]}"], "topic is the name of a task"),
-        (["task_type=multi_cls", "tasks={cold: [compliant, suspicious, violation]}"], "name its files in data.sources instead"),
-    ],
-)
-def test_sources_are_files_of_the_config_with_names_of_their_own(overrides, reason, least):
-    with pytest.raises(ConfigError, match=reason):
-        TrainConfig.load(least, overrides)

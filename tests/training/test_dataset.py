@@ -251,14 +251,14 @@ def test_the_share_is_about_what_was_asked():
 @given(every_label)
 def test_class_weights_give_every_label_the_same_say(some):
     counts = Counter(example.label for example in some)
-    weights = class_weights("balanced", some)
+    weights = class_weights(some)
     assert [counts[label] * weights[label] for label in Label] == pytest.approx([len(some) / 3] * 3)
 
 
 @pytest.mark.parametrize("absent", list(Label))
 def test_a_label_without_examples_has_no_weight(absent):
     with pytest.raises(DataError, match=f"no training example is {absent.english}"):
-        class_weights("balanced", [Example("好", label, "f", 1) for label in Label if label != absent])
+        class_weights(Example("好", label, "f", 1) for label in Label if label != absent)
 
 
 @given(examples, st.randoms())

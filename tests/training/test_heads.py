@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score
-from transformers import BertConfig, EvalPrediction
+from transformers import BertConfig, BertForSequenceClassification, EvalPrediction
 
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
@@ -81,7 +81,7 @@ def test_targets_follow_the_order_of_the_outputs():
 def test_a_model_says_which_tasks_it_answers(tasks):
     names = dict(enumerate(output_names(tasks)))
     small = {"vocab_size": 9, "hidden_size": 4, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 4}
-    assert tasks_of(BertConfig(id2label=names, **small)) == tasks
+    assert tasks_of(BertForSequenceClassification(BertConfig(id2label=names, **small))) == tasks
 
 
 @settings(max_examples=30)

@@ -12,7 +12,7 @@ from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_model import CATEGORY, MAX_TOKENS, VOCABULARY, category_weights, stage, weights, write_model
 from training.config import NgramConfig, TrainConfig
 from training.dataset import Example
-from training.ngrams import Ngrams, add_ngrams, fit_ngrams, fit_weight, graft, weigh
+from training.ngrams import Ngrams, add_ngrams, fit_ngrams, fit_weight, graft
 from training.parity import PARITY_TOLERANCE
 
 BUCKETS = 64
@@ -22,10 +22,6 @@ IDS = {character: number for number, character in enumerate("天地赌彩微信"
 
 def encode(text):
     return [IDS[character] for character in text]
-
-
-def fitted(examples, class_weights=(1, 1, 1)):
-    return fit_ngrams(weigh(examples, class_weights, ()), len(class_weights), encode, len(IDS), CONFIG)
 
 
 def example(text, label, number=1):
@@ -74,30 +70,21 @@ def test_padding_changes_nothing(grafted):
 
 def test_a_pair_of_tokens_is_learnt_that_no_token_gives_away():
     rows = [("微信", Label.VIOLATION), ("信微", Label.COMPLIANT)] * 20
-    ngrams = fitted([example(text + "天" * (n % 3), label) for n, (text, label) in enumerate(rows)])
+    ngrams = fit_ngrams([example(text + "天" * (n % 3), label) for n, (text, label) in enumerate(rows)], encode, len(IDS), CONFIG)
     assert ngrams.logits(encode("微信")).argmax() == Label.VIOLATION
     assert ngrams.logits(encode("信微")).argmax() == Label.COMPLIANT
 
 
 def test_with_two_labels_the_third_is_never_favoured():
     rows = [("天地", Label.COMPLIANT), ("赌彩", Label.VIOLATION), ("地天", Label.COMPLIANT), ("彩赌", Label.VIOLATION)]
-    ngrams = fitted([example(*row) for row in rows])
-    for text, label in (("赌彩", Label.VIOLATION), ("天地", Label.COMPLIANT)):
-        logits = ngrams.logits(encode(text))
-        assert logits.argmax() == label
-        assert logits[Label.SUSPICIOUS] == pytest.approx(-np.log(len(rows)))  # one row in all of them would be more
-
-
-def test_a_label_that_weighs_more_is_answered_more_often():
-    rows = [example("天地", Label.VIOLATION if number % 4 == 0 else Label.COMPLIANT) for number in range(12)]
-    plain, weighed = (fitted(rows, (1, 1, weight)) for weight in (1, 9))
-    assert plain.logits(encode("天地")).argmax() == Label.COMPLIANT
-    assert weighed.logits(encode("天地")).argmax() == Label.VIOLATION
+    ngrams = fit_ngrams([example(*row) for row in rows], encode, len(IDS), CONFIG)
+    compliant, suspicious, violation = ngrams.logits(encode("赌彩"))
+    assert compliant < suspicious == 0 < violation
 
 
 def test_the_same_rows_give_the_same_model():
     rows = [example("天地", Label.COMPLIANT), example("赌彩", Label.VIOLATION), example("天赌", Label.SUSPICIOUS)]
-    one, two = (fitted(rows) for _ in range(2))
+    one, two = (fit_ngrams(rows, encode, len(IDS), CONFIG) for _ in range(2))
     assert (one.table == two.table).all()
     assert (one.bias == two.bias).all()
 

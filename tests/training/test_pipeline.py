@@ -346,7 +346,6 @@ def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, caps
         ("data.train=[{project}/ordinary.jsonl]", "train has no row: add some"),
         ("model.adapter={project}/nowhere", "model.adapter {project}/nowhere can't be loaded onto this base"),
         ("data.repeat={{posts.jsonl: 2}}", "data.repeat names posts.jsonl, which is not in data.train"),
-        ("data.sources={{posts.jsonl: cold}}", "data.sources names posts.jsonl, which is not in data.train"),
         ("train.epoch=1", "unknown key train.epoch: did you mean train.epochs?"),
         (
             "data.train=[{project}/two-labels.jsonl]",

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _EPILOG = """examples
   python -m training predict semantic_service/default_model "加微信领彩金"
   python -m training predict runs/20261122-034500-e5-small-zh --demo
-  python -m training predict training/adapters/embedded-2 --base PATH "加微信领彩金"       an adapter, and where its base is
-  python -m training predict PATH --adapter training/adapters/embedded-1 --adapter training/adapters/embedded-2 --demo
+  python -m training predict training/adapters/embedded --base PATH "加微信领彩金"         an adapter, and where its base is
+  python -m training predict PATH --adapter training/adapters/embedded --adapter runs/20261122-034500-e5-small-zh/adapter --demo
   python -m training predict runs/20261122-034500-e5-small-zh --file posts.csv --out judged.jsonl
 
 A bundle, and a run that has one, is judged by the serving engine. Adapters and merged models are judged by torch: their probabilities

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _EPILOG = """examples
   python -m training push-to-hub runs/20261122-034500-e5-small-zh --repo me/moderation --dry-run      what would be sent?
   python -m training push-to-hub runs/20261122-034500-e5-small-zh --repo me/moderation --private
-  python -m training push-to-hub training/adapters/embedded-2 --repo me/moderation-lora --base intfloat/multilingual-e5-small
+  python -m training push-to-hub training/adapters/embedded --repo me/moderation-lora --base intfloat/multilingual-e5-small
 
 Sent are the model, its tokenizer and a generated card: never a row of the training data, the optimiser's state or a path of this machine.
 The token is where `hf auth login` put it, or in HF_TOKEN; HF_ENDPOINT names another hub."""

@@ -8,7 +8,7 @@ from training.errors import ConfigError
 
 _MERGE_EPILOG = """examples
   python -m training merge runs/20261122-034500-e5-small-zh --out merged
-  python -m training merge training/adapters/embedded-2 --base PATH --out merged"""
+  python -m training merge training/adapters/embedded --base PATH --out merged"""
 _EXPORT_EPILOG = """examples
   python -m training export runs/20261122-034500-e5-small-zh --out bundles/second-try --precision int8     a bundle, to serve or promote
   python -m training export merged --out graph                              model.onnx, tokenizer.json and config.json
