@@ -80,7 +80,7 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["annotation", "sync", "--help"],
         ["annotation", "select", "--help"],
         ["annotation", "simulate", "--help"],
-        ["training", "doctor", "data/annotations/train.jsonl", "data/annotations/validation.jsonl", "--strict"],
+        ["training", "doctor", *(f"data/annotations/{name}.jsonl" for name in ("train", "adverts", "validation", "test")), "--strict"],
     ],
     ids=" ".join,
 )
