@@ -128,7 +128,7 @@ def promote(run, models, capsys):
 
 
 def test_unsure_posts_come_back_as_labels_and_as_another_model(loop, store, tmp_path, capsys):
-    posts = records(GIVEN / "validation.jsonl")[:300]
+    posts = records(GIVEN / "validation.jsonl")
     truth, models = {post.id: post.label for post in posts}, tmp_path / "models"
     with serving(EMBEDDED_MODEL, tmp_path, models=models, database_url=loop.settings.database_url, audit_share=0.05) as server:
         see_unsure_posts(server, posts, store)
