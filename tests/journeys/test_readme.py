@@ -14,6 +14,7 @@ from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Moderator
 from semantic_service.settings import EMBEDDED_MODEL
 
+POSTS = [f"data/annotations/{name}.jsonl" for name in ("train", "adverts", "hard", "validation", "test")]
 PROJECT = Path(__file__).parents[2]
 MAX_BYTES = 45_000_000
 
@@ -80,7 +81,7 @@ def test_the_embedded_bundle_stays_below_45_megabytes():
         ["annotation", "sync", "--help"],
         ["annotation", "select", "--help"],
         ["annotation", "simulate", "--help"],
-        ["training", "doctor", *(f"data/annotations/{name}.jsonl" for name in ("train", "adverts", "validation", "test")), "--strict"],
+        ["training", "doctor", *POSTS, "--strict"],
     ],
     ids=" ".join,
 )
