@@ -3,7 +3,8 @@
 import glob
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO
@@ -12,6 +13,7 @@ from semantic_service.batch.errors import BatchError
 from semantic_service.contract.bundle import sync
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
     from fsspec import AbstractFileSystem
 
 SPOOL = Path("var/batch")  # what waits here until it goes to a URL
@@ -80,8 +82,8 @@ def shards(inputs: Sequence[str], output: str) -> list[Shard]:
 
 def _matches(pattern: str) -> list[str]:
     if is_remote(pattern):
-        system, path = _system(pattern)
-        names = [system.unstrip_protocol(name) for name in system.glob(path)] if glob.has_magic(path) else [pattern]
+        with _store(pattern) as (system, path):
+            names = [system.unstrip_protocol(name) for name in system.glob(path)] if glob.has_magic(path) else [pattern]
     else:
         names = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]  # noqa: PTH207
     if not names:
@@ -102,47 +104,93 @@ def _identity(name: str) -> str:
 
 
 def open_input(name: str) -> BinaryIO:
-    """Open an input for reading and seeking."""
+    """Open an input for reading and seeking.
+
+    Raises:
+        BatchError: its store can't give it; what is read raises this too.
+
+    """
     if not is_remote(name):
         return Path(name).open("rb")
-    system, path = _system(name)
-    return io.BufferedReader(system.open(path, "rb"), _READ_BYTES)
+    with _store(name) as (system, path):
+        return io.BufferedReader(_Object(name, system.open(path, "rb")), _READ_BYTES)
 
 
 def size(name: str) -> int:
     """Give a file's bytes; 0 if there is none."""
     if is_remote(name):
-        system, path = _system(name)
-        return int(system.size(path)) if system.exists(path) else 0
+        with _store(name) as (system, path):
+            return int(system.size(path)) if system.exists(path) else 0
     return Path(name).stat().st_size if Path(name).exists() else 0
 
 
 def exists(name: str) -> bool:
     """Whether a file is there."""
     if is_remote(name):
-        system, path = _system(name)
-        return bool(system.exists(path))
+        with _store(name) as (system, path):
+            return bool(system.exists(path))
     return Path(name).exists()
 
 
 def put(local: Path, name: str) -> None:
-    """Put a complete file in its place, at once."""
+    """Put a complete file in its place, at once.
+
+    Raises:
+        BatchError: its store does not take it; the file stays where it is.
+
+    """
     if is_remote(name):
-        system, path = _system(name)
-        system.put_file(str(local), path)  # an object store shows an object once it is whole
+        with _store(name) as (system, path):
+            system.put_file(str(local), path)  # an object store shows an object once it is whole
         local.unlink()
     else:
         sync(local)
         local.replace(name)
 
 
-def _system(url: str) -> "tuple[AbstractFileSystem, str]":
+@contextmanager
+def _store(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
+    """Give what serves a URL, and the path there; what goes wrong meanwhile is told with the URL."""
     try:
         from fsspec.core import url_to_fs  # noqa: PLC0415 - an extra
     except ImportError as error:
         raise BatchError(f"{url}: URLs need fsspec ({error}): python -m pip install -r requirements/batch.txt") from error
+    with _named(url):
+        yield url_to_fs(url)
+
+
+@contextmanager
+def _named(url: str) -> Iterator[None]:
     try:
-        system, path = url_to_fs(url)
-    except (ImportError, ValueError) as error:  # a library for this kind of URL is missing, or there is none
+        yield
+    except Exception as error:  # each store's library raises its own, unrelated classes
         raise BatchError(f"{url}: {error}") from error
-    return system, path
+
+
+class _Object(io.RawIOBase):
+    """An object of a store."""
+
+    def __init__(self, url: str, stream: BinaryIO) -> None:
+        self._url = url
+        self._stream = stream
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        with _named(self._url):
+            read: int = self._stream.readinto(buffer)  # type: ignore[attr-defined]
+            return read
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()

@@ -1,3 +1,5 @@
+import io
+
 import pytest
 
 from semantic_service.batch import places
@@ -148,3 +150,35 @@ def test_a_url_that_nobody_serves_is_refused():
     pytest.importorskip("fsspec", reason="URLs are an extra: requirements/batch.txt")
     with pytest.raises(BatchError, match=r"nowhere://x: .*nowhere"):
         places.open_input("nowhere://x")
+
+
+class Shaky(io.BytesIO):
+    """An object whose store goes away while it is read."""
+
+    def readinto(self, buffer):
+        if self.tell():
+            raise GoneError("no route to the store")
+        return super().readinto(memoryview(buffer)[:3])
+
+
+class GoneError(Exception):
+    """An error as a store's library has it: no OSError."""
+
+
+@pytest.mark.parametrize("method", ["exists", "size", "put_file", "_open", "glob"])
+def test_what_a_store_says_is_told_with_the_url(bucket, tmp_path, moderator, monkeypatch, method):
+    def away(*_, **__):
+        raise GoneError("no route to the store")
+
+    monkeypatch.setattr(type(bucket), method, away)
+    with pytest.raises(BatchError, match=r"memory://.*: no route to the store"):
+        score_dump("memory://posts/*.tsv", "memory://scored", moderator)
+    monkeypatch.undo()
+    monkeypatch.setattr(places, "SPOOL", tmp_path / "spool")
+    assert score_dump("memory://posts/*.tsv", "memory://scored", moderator, resume=True).rows == 6
+
+
+def test_a_store_that_goes_away_while_it_is_read_is_told_with_the_url(bucket, monkeypatch):
+    monkeypatch.setattr(type(bucket), "_open", lambda *_, **__: Shaky(b"text"))
+    with places.open_input("memory://posts/0.tsv") as stream, pytest.raises(BatchError, match=r"memory://posts/0\.tsv: no route"):
+        stream.read()
