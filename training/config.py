@@ -140,7 +140,7 @@ class NgramConfig(_Section):
 class ExportConfig(_Section):
     """How the model is stored. `auto` takes int8 where its measured loss is small, else fp32.
 
-    `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` is another adapter on the same base, whose
+    `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` are other adapters on the same base, whose
     weights are averaged with this run's (Wortsman et al. 2022); `logit_adjustment` is added to the logits of [compliant, suspicious,
     violation], to move what training weighed too little (Menon et al. 2021); `card_notes` go into the model card; `signing_key` is a
     private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor in the bundle.
@@ -148,7 +148,7 @@ class ExportConfig(_Section):
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
     vocabulary_size: Annotated[int, Field(ge=100)] | None = None
-    average_with: Path | None = None
+    average_with: tuple[Path, ...] = ()
     logit_adjustment: tuple[float, float, float] = (0.0, 0.0, 0.0)
     card_notes: str = ""
     signing_key: Annotated[Path | None, Field(exclude=True)] = None

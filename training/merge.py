@@ -17,7 +17,7 @@ ADAPTER_FILE = "adapter_config.json"
 def merge(
     base: str,
     adapter: Path,
-    average_with: Path | None = None,
+    average_with: Sequence[Path] = (),
     logit_adjustment: Sequence[float] = (),
     outputs: Sequence[str] = LABEL_NAMES,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
@@ -25,7 +25,7 @@ def merge(
 
     What was trained whole (`full`, `frozen`) is given as it is; what was trained on 4 bits is merged into the base in full precision.
 
-    Each weight is the mean of those under `adapter` and under `average_with`, if given; `logit_adjustment` [3] goes into the bias of the
+    Each weight is the mean of those under `adapter` and under each of `average_with`; `logit_adjustment` [3] goes into the bias of the
     head's last layer, which has an output for each name.
 
     Raises:
@@ -34,12 +34,12 @@ def merge(
 
     """
     merged = _merged(base, adapter, outputs)
-    if average_with is not None:
-        other = _merged(base, average_with, outputs).state_dict()
+    for already, other in enumerate(average_with, start=1):
+        weights = _merged(base, other, outputs).state_dict()
         with torch.no_grad():
             for name, weight in merged.state_dict().items():
                 if weight.is_floating_point():
-                    weight.lerp_(other[name], 0.5)
+                    weight.lerp_(weights[name], 1 / (already + 1))
     if any(logit_adjustment):
         _adjust(merged, logit_adjustment)
     return merged.eval(), load_tokenizer(base, adapter)

@@ -109,18 +109,19 @@ def test_the_merged_model_answers_as_the_adapted_one(bias, base, tmp_path):
     assert np.abs(logits(*merge(str(base), tmp_path)) - logits(adapted, tokenizer)).max() < 1e-4
 
 
-def test_two_adapters_of_a_base_are_averaged_weight_by_weight(base, merged, folder, tmp_path):
+@pytest.mark.parametrize("others", [1, 2, 3])
+def test_adapters_of_a_base_are_averaged_weight_by_weight(others, base, merged, folder, tmp_path):
     adapted, tokenizer = trained(base, bias="all")
     adapted.save_pretrained(tmp_path)
     tokenizer.save_pretrained(tmp_path)
     first, second = merge(str(base), tmp_path)[0].state_dict(), merged[0].state_dict()
     assert any(not torch.equal(first[name], second[name]) for name in first)
-    average = merge(str(base), tmp_path, folder / "adapter")[0].state_dict()
-    assert all(torch.allclose(average[name], (first[name] + second[name]) / 2, atol=1e-6) for name in first)
+    average = merge(str(base), tmp_path, [folder / "adapter"] * others)[0].state_dict()
+    assert all(torch.allclose(average[name], (first[name] + others * second[name]) / (1 + others), atol=1e-6) for name in first)
 
 
 def test_adjusted_logits_differ_by_the_adjustment(base, merged, folder):
-    adjusted, tokenizer = merge(str(base), folder / "adapter", None, (0.5, 0.0, -0.25))
+    adjusted, tokenizer = merge(str(base), folder / "adapter", (), (0.5, 0.0, -0.25))
     assert logits(adjusted, tokenizer) - logits(*merged) == pytest.approx(np.tile([0.5, 0.0, -0.25], (len(TEXTS), 1)), abs=1e-5)
 
 

@@ -99,7 +99,7 @@ def config(project):
 
 
 def merged(config, run_dir, adjustment=()):
-    return merge(config.model.base, run_dir / "adapter", None, adjustment, output_names(config.further_tasks))
+    return merge(config.model.base, run_dir / "adapter", (), adjustment, output_names(config.further_tasks))
 
 
 def test_the_bundle_names_the_task_its_labels_and_a_fitted_temperature(bundle):
