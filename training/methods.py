@@ -36,6 +36,7 @@ def prepare(config: TrainConfig, compute: torch.dtype = torch.float32) -> tuple[
     )
     refuse_too_long(model, section.max_tokens, section.base)
     refuse_unexportable(model, config.export.vocabulary_size)
+    _leave_unpacked(model)
     return choose_what_trains(model, config) if section.adapter is None else _go_on(model, section.adapter), tokenizer
 
 
@@ -142,3 +143,13 @@ def _four_bits(compute: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_compute_dtype=compute,
         llm_int8_skip_modules=list(HEAD_MODULES),  # of 4 bits too
     )
+
+
+def _leave_unpacked(model: PreTrainedModel) -> None:
+    """Keep 4-bit weights as they can be trained on.
+
+    On a processor with AVX-512 BF16 bitsandbytes repacks them at the first evaluation, for inference alone.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False  # type: ignore[assignment] # torch's stubs take any attribute for a tensor

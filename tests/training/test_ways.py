@@ -184,6 +184,17 @@ def test_merging_what_was_trained_on_four_bits_moves_the_logits_a_little(project
     assert 0 < off.max() < 1  # 0.51 measured, 0.23 on average: weights drawn at random keep less in 4 bits than learned ones (0.05)
 
 
+def test_four_bits_train_on_after_an_evaluation(project):
+    model, tokenizer = prepare(config_of(project, "qlora"))
+    batch = tokenizer(TEXTS, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        model.eval()(**batch)
+    model.train()(**batch, labels=torch.zeros(len(TEXTS), dtype=torch.long)).loss.backward()
+    slopes = {name: parameter.grad for name, parameter in model.named_parameters() if "lora_B" in name}
+    assert slopes
+    assert all(slope is not None and slope.abs().sum() > 0 for slope in slopes.values())
+
+
 @pytest.mark.parametrize("side", ["left", "right"])
 def test_a_decoder_reads_a_padded_text_as_it_reads_it_alone(side, project, runs):
     _, tokenizer = prepare(config_of(project, "qwen-lora"))
