@@ -34,12 +34,12 @@ def merge(
 
     """
     merged = _merged(base, adapter, outputs)
-    for already, other in enumerate(average_with, start=1):
+    for count, other in enumerate(average_with, start=2):
         weights = _merged(base, other, outputs).state_dict()
         with torch.no_grad():
             for name, weight in merged.state_dict().items():
                 if weight.is_floating_point():
-                    weight.lerp_(weights[name], 1 / (already + 1))
+                    weight.lerp_(weights[name], 1 / count)
     if any(logit_adjustment):
         _adjust(merged, logit_adjustment)
     return merged.eval(), load_tokenizer(base, adapter)
