@@ -8,9 +8,8 @@ import sys
 from functools import partial
 
 import uvicorn
-from fastapi import FastAPI
 
-from semantic_service.api.app import create_app
+from semantic_service.api.app import App, create_app
 from semantic_service.api.middleware import JsonFormatter
 from semantic_service.api.reviewing import Archive
 from semantic_service.api.security import Keys, KeysError, is_loopback
@@ -31,6 +30,7 @@ log = logging.getLogger("semantic_service")
 SWITCH_S = (
     0.0002  # a judging thread that is ready for the model waits so long for the interpreter's lock, not Python's 5 ms with a core idle
 )
+YOUNG = 20_000  # objects before the collector goes through them: at Python's 700, requests in flight were gone through again and again
 GRACE_S = 30  # for requests in flight when the process is told to stop
 
 _EPILOG = """settings are environment variables, deploy/env.example lists them; for example
@@ -77,7 +77,7 @@ def main() -> int:
     return 0
 
 
-def build() -> FastAPI:
+def build() -> App:
     """Build the app of one process from the environment.
 
     Raises:
@@ -105,6 +105,7 @@ def build() -> FastAPI:
 def _tune_interpreter() -> None:
     gc.collect()
     gc.freeze()  # to go through what stays for ever takes 20 to 80 ms, and every thread waits for it
+    gc.set_threshold(YOUNG)
     sys.setswitchinterval(SWITCH_S)
 
 

@@ -13,6 +13,7 @@ from starlette.types import Receive
 Answer = TypeVar("Answer")
 PROMPT_S = 0.5  # sooner than this nobody looks whether the caller is still there: it costs a task
 _HEADER = "X-Request-Timeout-Ms"
+_RAW_HEADER = _HEADER.lower().encode()
 _TIMEOUT_MS = TypeAdapter[int](Annotated[int, Field(gt=0, le=3_600_000)])
 TIMEOUT_DESCRIBED: dict[str, Any] = {
     "parameters": [
@@ -48,7 +49,8 @@ class Caller:
         self.request_id = request_id
         self._receive = receive
         self._until = None if within_s == math.inf else asyncio.get_running_loop().time() + within_s
-        self._has_gone = False
+        self._why: Exception | None = None  # nobody waits any more
+        self._watching: asyncio.Task[None] | None = None
 
     @classmethod
     def of(cls, request: Request) -> Self:
@@ -58,11 +60,11 @@ class Caller:
             RequestValidationError: `X-Request-Timeout-Ms` is no positive number.
 
         """
-        sent = request.headers.get(_HEADER)
+        sent = dict(request.scope["headers"]).get(_RAW_HEADER)
         if sent is None:
             return cls(request.state.request_id, request.receive)
         try:
-            return cls(request.state.request_id, request.receive, _TIMEOUT_MS.validate_python(sent) / 1000)
+            return cls(request.state.request_id, request.receive, _TIMEOUT_MS.validate_python(sent.decode("latin-1")) / 1000)
         except ValidationError as error:
             raise RequestValidationError([{**each, "loc": ("header", _HEADER)} for each in error.errors()]) from error
 
@@ -79,26 +81,30 @@ class Caller:
             GoneError: the caller has closed the connection.
 
         """
-        watching: asyncio.Task[None] | None = None
-        timeout = asyncio.timeout_at(self._until)
-
-        def watch() -> None:
-            nonlocal watching
-            watching = asyncio.create_task(self._watch(timeout))
-
-        later = asyncio.get_running_loop().call_later(PROMPT_S, watch)
+        loop, future = asyncio.get_running_loop(), asyncio.ensure_future(answer)
+        timers = [loop.call_later(PROMPT_S, self._begin_to_watch, future)]
+        if self._until is not None:
+            timers.append(loop.call_at(self._until, self._give_up, future, DeadlineError()))
         try:
-            async with timeout:
-                return await answer
-        except TimeoutError:
-            raise (GoneError if self._has_gone else DeadlineError) from None
+            return await future
+        except asyncio.CancelledError:
+            if self._why is None:
+                raise
+            raise self._why from None
         finally:
-            later.cancel()
-            if watching is not None:
-                watching.cancel()
+            for timer in timers:
+                timer.cancel()
+            if self._watching is not None:
+                self._watching.cancel()
 
-    async def _watch(self, timeout: asyncio.Timeout) -> None:
+    def _give_up(self, answer: asyncio.Future[Any], why: Exception) -> None:
+        self._why = why
+        answer.cancel()
+
+    def _begin_to_watch(self, answer: asyncio.Future[Any]) -> None:
+        self._watching = asyncio.create_task(self._watch(answer))
+
+    async def _watch(self, answer: asyncio.Future[Any]) -> None:
         while (await self._receive())["type"] != "http.disconnect":
             pass  # the body has been read: nothing else is to come
-        self._has_gone = True
-        timeout.reschedule(0)
+        self._give_up(answer, GoneError())

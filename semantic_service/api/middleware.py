@@ -7,10 +7,12 @@ import re
 import time
 import traceback
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from semantic_service.api.afterwards import Afterwards
 from semantic_service.api.errors import BodyTooLargeError, answer
 from semantic_service.api.metrics import Metrics
 from semantic_service.api.schemas import ErrorDetail
@@ -24,9 +26,10 @@ log = logging.getLogger("semantic_service.access")
 class RequestMiddleware:
     """Plain ASGI, since Starlette's own middleware class costs a task a request."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: Metrics, afterwards: Afterwards) -> None:
         self._app = app
         self._metrics = metrics
+        self._afterwards = afterwards
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; anything but HTTP passes through."""
@@ -47,11 +50,12 @@ class RequestMiddleware:
             await send(message)
 
         try:
-            if int(headers.get(b"content-length", b"0")) > MAX_BODY_BYTES:
+            length = headers.get(b"content-length")
+            if length is not None and int(length) > MAX_BODY_BYTES:
                 detail = ErrorDetail(code="body_too_large", message=BodyTooLargeError(MAX_BODY_BYTES).detail, request_id=request_id)
                 await answer(413, detail)(scope, receive, send_with_id)
             else:
-                await self._app(scope, _bounded(receive), send_with_id)
+                await self._app(scope, _bounded(receive) if length is None else receive, send_with_id)
         except Exception as error:  # the request's door
             log.error(  # noqa: TRY400 - no exc_info: its message can quote user text
                 "request failed",
@@ -62,17 +66,21 @@ class RequestMiddleware:
             detail = ErrorDetail(code="internal", message="internal error; the log has it under this request id", request_id=request_id)
             await answer(500, detail)(scope, receive, send_with_id)
         finally:
-            self._record(scope, status, time.perf_counter() - started)
+            self._afterwards.put(partial(self._record, scope, status, time.perf_counter() - started, time.time()))
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _record(self, scope: Scope, status: int, seconds: float, now: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         if status == HTTPStatus.TOO_MANY_REQUESTS:  # Overload logs them together
             return
         state = scope["state"]
-        fields = {"request_id": state["request_id"], "route": route, "status": status, "seconds": round(seconds, 6)}
+        fields = {"request_id": state["request_id"], "route": route, "status": status, "seconds": round(seconds, 6), "time": _time(now)}
         log.info("request", extra=fields | state.get("summary", {}))
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")
 
 
 def _request_id(sent: str) -> str:
@@ -102,7 +110,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Write a record."""
         entry: dict[str, object] = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": _time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),

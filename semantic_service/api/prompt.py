@@ -1,16 +1,21 @@
 """The routes that are asked for every post: FastAPI describes them, but takes longer than all else beside the model to serve them."""
 
-from collections.abc import Mapping
+import json
+from contextlib import suppress
+from inspect import iscoroutinefunction
 from typing import Any
 
-from fastapi import Request, Response
+from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
 
 from semantic_service.api import errors
+
+_JSON = (b"content-type", b"application/json")
 
 
 class PromptRoute:
@@ -21,53 +26,55 @@ class PromptRoute:
         [body] = route.dependant.body_params
         assert body.field_info.annotation is not None
         self._body: TypeAdapter[Any] = TypeAdapter(body.field_info.annotation)
+        dependencies = [dependency.dependency for dependency in route.dependencies]
+        self._checks = [check for check in dependencies if iscoroutinefunction(check)]  # what is no function only describes the API
+        self._endpoint = route.endpoint
         self._route = route
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
         scope["route"] = self._route
-        response = await self._answer(Request(scope, receive, send))
-        await response(scope, receive, send)
-
-    async def _answer(self, request: Request) -> Response:
+        request = Request(scope, receive, send)
         try:
-            for dependency in self._route.dependencies:
-                assert dependency.dependency is not None
-                await dependency.dependency(request)
-            answered = await self._route.endpoint(_parse(self._body, await _read(request)), request)
+            for check in self._checks:
+                await check(request)
+            answer: BaseModel = await self._endpoint(self._parse(request, await _read(receive)), request)
         except errors.EXPECTED as error:
-            return errors.refusal(request, error)
-        return Response(answered.model_dump_json(), media_type="application/json")
+            await errors.refusal(request, error)(scope, receive, send)
+            return
+        body = answer.model_dump_json().encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [_JSON, (b"content-length", b"%d" % len(body))]})
+        await send({"type": "http.response.body", "body": body})
+
+    def _parse(self, request: Request, body: bytes) -> Any:
+        if _JSON in request.scope["headers"]:
+            with suppress(ValidationError):  # what is wrong with it, or unusual, is found below
+                return self._body.validate_json(body)
+        try:
+            return self._body.validate_python(_value(request, body))
+        except ValidationError as error:
+            raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error
 
 
-class PromptSwitch:
-    """Gives what is posted to some paths to apps of their own, and everything else to another."""
-
-    def __init__(self, app: ASGIApp, by_path: Mapping[str, ASGIApp]) -> None:
-        self._app = app
-        self._by_path = by_path
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request."""
-        app = self._by_path.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        await (app or self._app)(scope, receive, send)
+async def _read(receive: Receive) -> bytes:
+    message = await receive()
+    body: bytes = message.get("body", b"")
+    while message.get("more_body"):
+        message = await receive()
+        body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise ClientDisconnect
+    return body
 
 
-async def _read(request: Request) -> object:
+def _value(request: Request, body: bytes) -> object:
     """Give a JSON body's value; a body that is not said to be JSON is bytes, which no model takes."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not (media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))):
-        return await request.body()
-    if not await request.body():
+        return body
+    if not body:
         raise RequestValidationError([{"type": "missing", "loc": ("body",), "msg": "Field required"}])
     try:
-        return await request.json()
+        return json.loads(body)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, "the body is not JSON") from error
-
-
-def _parse(model: TypeAdapter[Any], sent: object) -> Any:
-    try:
-        return model.validate_python(sent)
-    except ValidationError as error:
-        raise RequestValidationError([{**each, "loc": ("body", *each["loc"])} for each in error.errors()]) from error

@@ -42,14 +42,18 @@ _MAY_REVIEW = require(Scope.REVIEW)
 _MAY_ADMINISTER = require(Scope.ADMIN)
 
 
-async def _service(request: Request) -> Service:  # FastAPI runs a plain function on a thread of its own
+def _service_of(request: Request) -> Service:
     service = request.app.state.service
     assert isinstance(service, Service)
     return service
 
 
+async def _service(request: Request) -> Service:  # FastAPI runs a plain function on a thread of its own
+    return _service_of(request)
+
+
 async def _check_overload(request: Request) -> None:
-    (await _service(request)).overload.check()
+    _service_of(request).overload.check()
 
 
 prompt = APIRouter(responses=_CLASSIFY_ERRORS, dependencies=[Depends(_check_overload), *_MAY_CLASSIFY])
@@ -60,7 +64,7 @@ Serving = Annotated[Service, Depends(_service)]
 @prompt.post("/classify", openapi_extra=TIMEOUT_DESCRIBED)
 async def classify(post: ClassifyRequest, request: Request) -> ClassifyAnswer:
     """Judge one post."""
-    service, caller = await _service(request), Caller.of(request)
+    service, caller = _service_of(request), Caller.of(request)
     [judgement] = await service.judge(service.live.moderator, [post], caller)
     if isinstance(judgement, EmptyTextError):
         raise judgement
@@ -76,7 +80,7 @@ async def classify(post: ClassifyRequest, request: Request) -> ClassifyAnswer:
 @prompt.post("/classify/batch", openapi_extra=TIMEOUT_DESCRIBED)
 async def classify_batch(batch: BatchRequest, request: Request) -> BatchAnswer:
     """Judge up to 256 posts; the results come in the order of the items, a bad one's error in its place."""
-    service, caller = await _service(request), Caller.of(request)
+    service, caller = _service_of(request), Caller.of(request)
     moderator, request_id = service.live.moderator, caller.request_id
     items = [_parse_item(item, request_id) for item in batch.items]
     posts = [item for item in items if isinstance(item, ClassifyRequest)]
@@ -141,7 +145,7 @@ async def reload_model(service: Serving) -> ModelAnswer:
 @router.get("/metrics", response_class=Response, responses=_KEY_ERRORS, dependencies=_MAY_ADMINISTER)
 async def metrics(service: Serving) -> Response:
     """Prometheus' text format."""
-    return Response(service.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
+    return Response(service.exposition(), media_type=CONTENT_TYPE_LATEST)
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)

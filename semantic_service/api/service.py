@@ -5,21 +5,25 @@ import logging
 from collections.abc import Sequence
 from functools import partial
 
+from semantic_service.api.afterwards import Afterwards
 from semantic_service.api.caller import Caller
 from semantic_service.api.metrics import Metrics
 from semantic_service.api.overload import Overload
 from semantic_service.api.reviewing import Archive, Reviewing
 from semantic_service.api.schemas import ClassifyRequest
 from semantic_service.contract.text import NormalisedText, normalise
-from semantic_service.contract.verdict import DEFAULT_SCENE
+from semantic_service.contract.verdict import DEFAULT_SCENE, Policy
+from semantic_service.engine.classifier import Score
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
-from semantic_service.engine.scorer import Scorer
+from semantic_service.engine.scorer import Lookup, Scorer
 from semantic_service.engine.shadow import Answered, Challenger, Shadow
-from semantic_service.engine.workers import Workers
+from semantic_service.engine.workers import Done, Workers
 
 POLL_S = 2.0
 PROMPT_CHARS = 1000  # are normalised within about a millisecond; other requests need not wait for more
+
+Judged = tuple[ClassifyRequest, NormalisedText, Judgement | EmptyTextError]
 
 log = logging.getLogger(__name__)
 
@@ -33,9 +37,10 @@ class Service:
         """Score with `workers`, and remember that many scores."""
         self.live = live
         self.workers = workers
+        self.afterwards = Afterwards()
         self.metrics = Metrics(live.bundle.manifest.model_version)
         self.overload = Overload(workers)
-        self._scorer = Scorer(workers, remembered, self.metrics)
+        self._scorer = Scorer(workers, remembered, self)
         self._shadow = None
         if challenger is not None:
             self.metrics.shadowed_by(challenger.moderator.model_version)
@@ -53,33 +58,50 @@ class Service:
             DeadlineError, GoneError: the caller does not wait any more.
 
         """
-        self.metrics.batch_texts.observe(len(posts))
         with self.overload.noted():
             normalised = self._normalised(posts, caller.within_s)
             is_prompt = len(posts) == 1 and len(posts[0].text) <= PROMPT_CHARS
             texts = await (normalised if is_prompt else caller.wait_for(normalised))
-            asked = self._scorer.ask(moderator, [text for text in texts if text.text], caller.within_s)
-            scores = iter(await (caller.wait_for(asked.wait()) if asked.flights else asked.wait()))
+            with self._scorer.ask(moderator, [text for text in texts if text.text], caller.within_s) as asked:
+                if asked.left:
+                    await caller.wait_for(asked.landed)
+            scores = iter(asked.result())
         judgements = [
             moderator.decide(text, next(scores), post.scene) if text.text else EmptyTextError()
             for text, post in zip(texts, posts, strict=True)
         ]
-        name = caller.request_id if len(posts) == 1 else None  # the id of a batch names none of its posts
-        for post, text, judgement in zip(posts, texts, judgements, strict=True):
+        self.afterwards.put(partial(self._follow_up, list(zip(posts, texts, judgements, strict=True)), moderator.policy, caller.request_id))
+        return judgements
+
+    def _follow_up(self, judged: Sequence[Judged], policy: Policy, request_id: str) -> None:
+        self.metrics.batch_texts.observe(len(judged))
+        name = request_id if len(judged) == 1 else None  # the id of a batch names none of its posts
+        for post, text, judgement in judged:
             if isinstance(judgement, Judgement):
-                self.metrics.judged(judgement, post.scene if post.scene in moderator.policy.scenes else DEFAULT_SCENE)
+                self.metrics.judged(judgement, post.scene if post.scene in policy.scenes else DEFAULT_SCENE)
                 if self._shadow is not None:
-                    self._shadow.offer(Answered(post.text, text.id, caller.request_id, post.data_id, judgement))
+                    self._shadow.offer(Answered(post.text, text.id, request_id, post.data_id, judgement))
                 if self.reviewing is not None:
                     self.reviewing.offer(post, name, judgement)
-        return judgements
+
+    def looked_up(self, lookup: Lookup, texts: int) -> None:
+        """Count where the scores of some texts, each different, come from."""
+        self.afterwards.put(partial(self.metrics.looked_up, lookup, texts))
+
+    def scored(self, done: Done[Score]) -> None:
+        """Note a run of the model."""
+        self.afterwards.put(partial(self.metrics.scored, done))
+
+    def exposition(self) -> bytes:
+        """Write all metrics as Prometheus reads them."""
+        self.afterwards.do()
+        return self.metrics.exposition()
 
     async def _normalised(self, posts: Sequence[ClassifyRequest], within_s: float) -> list[NormalisedText]:
         texts = []
         for post in posts:
             if len(post.text) > PROMPT_CHARS:
-                [future] = self.workers.submit([partial(normalise, post.text)], within_s)
-                texts.append((await asyncio.wrap_future(future)).answer)
+                texts.append(await self.workers.run(partial(normalise, post.text), within_s))
             else:
                 texts.append(normalise(post.text))
                 if len(posts) > 1:

@@ -166,6 +166,9 @@ class Verdict:
         return max(self.probabilities)
 
 
+_SEVEREST_FIRST = tuple(sorted(Label, reverse=True))
+
+
 def is_uncertain(probabilities: Sequence[float], uncertain_max: float) -> bool:
     """Whether the largest probability is at most `uncertain_max`."""
     return max(probabilities) <= uncertain_max
@@ -180,12 +183,12 @@ def decide(
     equals). More probability for violation never softens the verdict.
     """
     uncertain = is_uncertain(probabilities, uncertain_max)
-    kinds = {hit.kind for hit in hits}
+    kinds = {hit.kind for hit in hits} if hits else ()
     if "deny" in kinds:
         return Verdict(Label.VIOLATION, probabilities, Suggestion.BLOCK, uncertain, Decider.LEXICON, hits)
     if "allow" in kinds:
         return Verdict(Label.COMPLIANT, probabilities, Suggestion.PASS, uncertain, Decider.LEXICON, hits)
-    label = max(Label, key=lambda candidate: (probabilities[candidate], candidate))
+    label = max(_SEVEREST_FIRST, key=probabilities.__getitem__)  # the first of equals
     return Verdict(label, probabilities, _suggest(probabilities, policy, uncertain=uncertain), uncertain, hits=hits)
 
 

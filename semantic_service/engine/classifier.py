@@ -49,6 +49,7 @@ class OnnxClassifier:
         """
         self._session = open_session(model) if isinstance(model, Path) else model
         self._inputs = tuple(value.name for value in self._session.get_inputs())
+        self._masks_by_length: dict[int, dict[str, NDArray[np.int64]]] = {}
         ends = list(accumulate((len(task.labels) for task in tasks), initial=len(Label)))
         self._parts = tuple(
             (task, slice(start, end)) for task, (start, end) in zip(tasks, pairwise(ends), strict=True)
@@ -105,18 +106,24 @@ class OnnxClassifier:
 
     def logits(self, window: Sequence[int]) -> Logits:
         """Run one window: logits [3], then those of the further tasks."""
-        ids = np.array([window], dtype=np.int64)
-        values = {"input_ids": ids, "attention_mask": np.ones_like(ids), "token_type_ids": np.zeros_like(ids)}
-        answer: Logits = self._session.run(["logits"], {name: values[name] for name in self._inputs})[0][0]
+        inputs = {"input_ids": np.array([window], dtype=np.int64), **self._masks(len(window))}
+        answer: Logits = self._session.run(["logits"], inputs)[0][0]
         return answer
+
+    def _masks(self, length: int) -> dict[str, NDArray[np.int64]]:
+        """Give a window's further inputs, which depend on nothing but its length."""
+        if length not in self._masks_by_length:
+            masks = {"attention_mask": np.ones((1, length), dtype=np.int64), "token_type_ids": np.zeros((1, length), dtype=np.int64)}
+            self._masks_by_length[length] = {name: masks[name] for name in self._inputs if name in masks}
+        return self._masks_by_length[length]
 
     def score(self, text: str) -> Score:
         """Score a normalised text; of several windows the most severe one counts, for every task."""
         windows = self.windows(text)
-        logits = np.stack([self.logits(window) for window in windows])
-        each = softmax(logits[:, : len(Label)] / np.float32(self.temperature))
-        worst = most_severe(each)
-        tasks = tuple(softmax(logits[worst, part] / np.float32(task.temperature)) for task, part in self._parts)
+        logits = [self.logits(window) for window in windows]
+        each = [softmax(row[: len(Label)] / np.float32(self.temperature)) for row in logits]
+        worst = most_severe(np.stack(each)) if len(each) > 1 else 0
+        tasks = tuple(softmax(logits[worst][part] / np.float32(task.temperature)) for task, part in self._parts)
         return Score(each[worst], len(windows), sum(map(len, windows)), tasks)
 
 
@@ -135,6 +142,6 @@ def _check_shape(session: InferenceSession, outputs: int) -> None:
 
 def softmax(logits: Logits) -> Probabilities:
     """Softmax over the last axis."""
-    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    probabilities: Probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    exponentials = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    probabilities: Probabilities = exponentials / np.add.reduce(exponentials, axis=-1, keepdims=True)
     return probabilities

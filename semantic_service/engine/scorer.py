@@ -3,16 +3,15 @@
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import partial
-from typing import Protocol
+from typing import Protocol, Self
 
 from semantic_service.contract.text import NormalisedText
 from semantic_service.engine.classifier import Score
 from semantic_service.engine.moderator import Moderator
-from semantic_service.engine.workers import Done, Workers
+from semantic_service.engine.workers import Done, Job, Workers
 
 
 class Lookup(StrEnum):
@@ -34,50 +33,49 @@ class Observer(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Waiter:
-    """Waits until so many flights have landed."""
-
-    left: int
-    landed: asyncio.Future[None]
-
-
-@dataclass(slots=True, eq=False)
 class _Flight:
     """A score on its way, and who waits for it."""
 
-    job: Future[Done[Score]]
-    waiters: set[_Waiter] = field(default_factory=set)
+    job: Job[Score]
+    waiters: "set[Asked]" = field(default_factory=set)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Asked:
-    """The scores of some texts, by their keys, as far as they are there, and what is on its way."""
+    """The scores of some texts, by their keys: those that are there, and those on their way, until the block is left."""
 
     keys: Sequence[bytes]
     scores: dict[bytes, Score]
     flights: Mapping[bytes, _Flight]
+    cancel: Callable[[Job[Score]], None]
+    landed: asyncio.Future[None]
+    left: int = 0  # on their way
 
-    async def wait(self) -> list[Score]:
-        """Give the scores in order. If this is cancelled, what nobody else waits for does not run.
+    def __post_init__(self) -> None:
+        self.left = len(self.flights)
+        for flight in self.flights.values():
+            flight.waiters.add(self)
+        if not self.left:
+            self.landed.set_result(None)
 
-        Not by `asyncio.wait`: each turn of the loop between a score and its answer has to wait for the interpreter's lock.
+    def __enter__(self) -> Self:
+        """Wait for `landed`."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Wait no more; what nobody else waits for does not run."""
+        for flight in self.flights.values():
+            flight.waiters.remove(self)
+            if not flight.waiters:
+                self.cancel(flight.job)  # does nothing to a score that is there, or being made
+
+    def result(self) -> list[Score]:
+        """Give the scores, in the texts' order, once they have landed.
 
         Raises:
             QueueFullError: so much more has come meanwhile that there is no time for one of the texts.
 
         """
-        if not self.flights:
-            return [self.scores[key] for key in self.keys]
-        waiter = _Waiter(len(self.flights), asyncio.get_running_loop().create_future())
-        for flight in self.flights.values():
-            flight.waiters.add(waiter)
-        try:
-            await waiter.landed
-        finally:
-            for flight in self.flights.values():
-                flight.waiters.remove(waiter)
-                if not flight.waiters:
-                    flight.job.cancel()  # does nothing to a score that is there, or being made
         scores = self.scores | {key: flight.job.result().answer for key, flight in self.flights.items()}
         return [scores[key] for key in self.keys]
 
@@ -103,8 +101,13 @@ class Scorer:
         keys = [moderator.key(text) for text in texts]
         scores = {key: score for key in keys if (score := self._remembered(key)) is not None}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in scores}
-        self._observer.looked_up(Lookup.HIT, len(scores))
-        return Asked(keys, scores, self._start(moderator, missing, within_s, is_single=len(texts) == 1) if missing else {})
+        self._count(Lookup.HIT, len(scores))
+        flights = self._start(moderator, missing, within_s, is_single=len(texts) == 1) if missing else {}
+        return Asked(keys, scores, flights, self._workers.cancel, asyncio.get_running_loop().create_future())
+
+    def _count(self, lookup: Lookup, texts: int) -> None:
+        if texts:
+            self._observer.looked_up(lookup, texts)
 
     def _remembered(self, key: bytes) -> Score | None:
         score = self._scores.get(key)
@@ -116,36 +119,35 @@ class Scorer:
         self, moderator: Moderator, texts: Mapping[bytes, NormalisedText], within_s: float, *, is_single: bool
     ) -> dict[bytes, _Flight]:
         """Join what is on its way, submit the rest. A single post joins single posts only: a batch's text may have long to wait."""
-        flights = {key: flight for key in texts if (flight := self._flights.get((is_single, key))) and not flight.job.cancelled()}
-        new = [key for key in texts if key not in flights]
-        jobs = self._workers.submit([partial(moderator.score, texts[key]) for key in new], within_s)
-        for key, job in zip(new, jobs, strict=True):
-            flights[key] = self._flights[is_single, key] = flight = _Flight(job)
-            job.add_done_callback(self._told((is_single, key), flight))
-        self._observer.looked_up(Lookup.MISS, len(new))
-        self._observer.looked_up(Lookup.JOINED, len(texts) - len(new))
-        return flights
+        flights = {key: flight for key in texts if (flight := self._flights.get((is_single, key))) and not flight.job.is_cancelled}
+        new = {key: self._flight(moderator, (is_single, key), text) for key, text in texts.items() if key not in flights}
+        self._workers.submit([flight.job for flight in new.values()], within_s)
+        for key, flight in new.items():
+            self._flights[is_single, key] = flight
+        self._count(Lookup.MISS, len(new))
+        self._count(Lookup.JOINED, len(flights))
+        return flights | new
 
-    def _told(self, name: tuple[bool, bytes], flight: _Flight) -> Callable[[object], None]:
-        """Make what a worker calls, on its own thread, when a flight has landed."""
+    def _flight(self, moderator: Moderator, name: tuple[bool, bytes], text: NormalisedText) -> _Flight:
         loop = asyncio.get_running_loop()
 
-        def tell(_: object) -> None:
+        def tell() -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._landed, name, flight)
 
-        return tell
+        flight = _Flight(Job(partial(moderator.score, text), tell))
+        return flight
 
     def _landed(self, name: tuple[bool, bytes], flight: _Flight) -> None:
         if self._flights.get(name) is flight:
             del self._flights[name]
-        for waiter in flight.waiters:
-            waiter.left -= 1
-            if not (waiter.left or waiter.landed.done()):
-                waiter.landed.set_result(None)
-        if flight.job.cancelled() or flight.job.exception() is not None:
+        for asked in flight.waiters:
+            asked.left -= 1
+            if not (asked.left or asked.landed.done()):
+                asked.landed.set_result(None)
+        done = flight.job.outcome
+        if not isinstance(done, Done):
             return
-        done = flight.job.result()
         self._observer.scored(done)
         self._scores[name[1]] = done.answer
         if len(self._scores) > self._size:

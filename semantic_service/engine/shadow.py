@@ -15,7 +15,7 @@ from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.verdict import Decider, Policy
 from semantic_service.engine.classifier import OnnxClassifier
 from semantic_service.engine.moderator import Judgement, Moderator
-from semantic_service.engine.workers import LOWEST_PRIORITY, QueueFullError, Workers
+from semantic_service.engine.workers import LOWEST_PRIORITY, Job, QueueFullError, Workers
 
 MAX_WAITING = 256  # sampled texts; what comes on top is dropped
 PAUSE_S = 0.01  # before a comparison, so that the answer is out, and between looks whether live texts wait
@@ -88,7 +88,7 @@ class Shadow:
         if not (is_of_model and is_of_other and self._challenger.sees(answered.text_id)):
             return
         try:
-            self._workers.submit([partial(self._run, answered)])
+            self._workers.submit([Job(partial(self._run, answered), _nobody)])
         except QueueFullError:
             self._count(Comparison.DROPPED)
 
@@ -135,6 +135,10 @@ class Shadow:
         if failure != self._failure:
             log.error("a shadow comparison failed, answers are not affected: %s", failure)
         self._failure = failure
+
+
+def _nobody() -> None:
+    """Wait for no comparison."""
 
 
 def _opinion(judgement: Judgement) -> dict[str, object]:

@@ -1,5 +1,6 @@
 """One thread a core and a bounded queue before them: single posts first, batches in the gaps."""
 
+import asyncio
 import contextlib
 import math
 import os
@@ -8,9 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
-from functools import partial
+from concurrent.futures import CancelledError
+from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 Answer = TypeVar("Answer")
@@ -41,48 +41,88 @@ class Done(Generic[Answer]):
     run_s: float
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Job:
-    """A piece of work that waits."""
+class Job(Generic[Answer]):
+    """A piece of work, and what became of it. Lighter than a future of the standard library, which brings a lock of its own."""
 
-    work: Callable[[], Any]
-    queued: float  # by time.perf_counter
-    future: Future[Done[Any]] = field(default_factory=Future)
+    __slots__ = ("_told", "is_waiting", "outcome", "queued", "work")
+
+    def __init__(self, work: Callable[[], Answer], told: Callable[[], object]) -> None:
+        """Have `told` called once the job has ended, on the thread that ends it: a worker's, or that of who submits or cancels."""
+        self.work = work
+        self.queued = 0.0  # by time.perf_counter
+        self.is_waiting = True
+        self.outcome: Done[Answer] | BaseException | None = None
+        self._told = told
+
+    def end(self, outcome: Done[Answer] | BaseException) -> None:
+        """Tell what became of it."""
+        self.outcome = outcome
+        self._told()
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether it will never run, since nobody wanted it any more."""
+        return isinstance(self.outcome, CancelledError)
+
+    def result(self) -> Done[Answer]:
+        """Give the answer, once it has ended.
+
+        Raises:
+            QueueFullError: so much more has come meanwhile that there was no time for it.
+            CancelledError: it was cancelled.
+
+        """
+        if isinstance(self.outcome, BaseException):
+            raise self.outcome
+        assert self.outcome is not None
+        return self.outcome
+
+
+Ended = tuple[Job[Any], Done[Any] | BaseException]
 
 
 class Lanes:
     """What waits: single posts, oldest first, and batches, which take turns text by text."""
 
     def __init__(self) -> None:
-        self.singles: deque[Job] = deque()
-        self._batches: deque[deque[Job]] = deque()
+        self.singles: deque[Job[Any]] = deque()
+        self._batches: deque[deque[Job[Any]]] = deque()
         self._in_a_row = 0
 
-    def put(self, jobs: Sequence[Job]) -> None:
+    def put(self, jobs: Sequence[Job[Any]]) -> None:
         """Let jobs wait; what comes alone is a single post."""
         if len(jobs) == 1:
             self.singles.append(jobs[0])
         elif jobs:
             self._batches.append(deque(jobs))
 
-    def take(self) -> Job | None:
+    def take(self) -> Job[Any] | None:
         """Give the next job; None if nothing waits."""
         while self._batches and (not self.singles or self._in_a_row >= SINGLES_IN_A_ROW):
             batch = self._batches.popleft()
             job = batch.popleft()
             if batch:
                 self._batches.append(batch)
-            if not job.future.cancelled():  # one that was takes nobody's turn
+            if job.is_waiting:  # one that was cancelled takes nobody's turn
                 self._in_a_row = 0
+                job.is_waiting = False
                 return job
         self._in_a_row += 1
-        return self.singles.popleft() if self.singles else None
+        while self.singles:
+            job = self.singles.popleft()
+            if job.is_waiting:
+                job.is_waiting = False
+                return job
+        return None
 
-    def take_back(self, count: int, since: float) -> list[Job]:
+    def take_back(self, count: int, since: float) -> list[Job[Any]]:
         """Give back the newest single posts that came after `since`, so that no more than `count` stay."""
         taken = []
         while len(self.singles) > count and self.singles[-1].queued > since:
-            taken.append(self.singles.pop())
+            job = self.singles.pop()
+            if job.is_waiting:
+                job.is_waiting = False
+                taken.append(job)
         return taken
 
 
@@ -110,34 +150,57 @@ class Workers:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, work: Sequence[Callable[[], Answer]], within_s: float = math.inf) -> list[Future[Done[Answer]]]:
-        """Queue several pieces of work, all or none; cancel a future, and its work does not run if it still waits.
+    def submit(self, jobs: Sequence[Job[Any]], within_s: float = math.inf) -> None:
+        """Queue several jobs, all or none.
 
         Raises:
             QueueFullError: they do not fit below the bound, or would probably wait too long, or longer than `within_s`.
 
         """
         now = time.perf_counter()
-        jobs: list[Job] = []
         with self._changed:
             if self._is_closed:
                 raise RuntimeError("these workers have been closed")
-            refusal, refused = self._refusal(len(work), within_s, now)
+            refusal, refused = self._refusal(len(jobs), within_s, now)
+            self._held -= len(refused)
             if refusal is None:
-                jobs += [Job(piece, now) for piece in work]
+                for job in jobs:
+                    job.queued = now
                 self._held += len(jobs)
                 self._lanes.put(jobs)
                 self._changed.notify(len(jobs))
-        for job in refused:
-            if job.future.set_running_or_notify_cancel():
-                job.future.set_exception(refusal)
         if refusal is not None:
+            for job in refused:
+                job.end(refusal)
             raise refusal
-        for job in jobs:
-            job.future.add_done_callback(self._release)
-        return [job.future for job in jobs]
 
-    def _refusal(self, count: int, within_s: float, now: float) -> tuple[QueueFullError | None, list[Job]]:
+    async def run(self, work: Callable[[], Answer], within_s: float = math.inf) -> Answer:
+        """Do a piece of work; nothing is done once it is cancelled.
+
+        Raises:
+            QueueFullError: as `submit`, or so much more has come meanwhile that there was no time for it.
+
+        """
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        job = Job(work, lambda: None if loop.is_closed() else loop.call_soon_threadsafe(ended.set))
+        self.submit([job], within_s)
+        try:
+            await ended.wait()
+        finally:
+            self.cancel(job)
+        return job.result().answer
+
+    def cancel(self, job: Job[Any]) -> None:
+        """See that a job does not run, if it still waits."""
+        with self._changed:
+            if not job.is_waiting:
+                return
+            job.is_waiting = False
+            self._held -= 1
+        job.end(CancelledError())
+
+    def _refusal(self, count: int, within_s: float, now: float) -> tuple[QueueFullError | None, list[Job[Any]]]:
         """Say why `count` more can't be taken, and what that waits is refused with them."""
         before = len(self._lanes.singles) if count == 1 else self._held + count
         wait_s = before * self._text_s / len(self._threads)
@@ -167,27 +230,20 @@ class Workers:
             self._crowded_until = time.perf_counter() + CALM_S
             raise QueueFullError(self._held, waiting * self._text_s / len(self._threads))
 
-    def _release(self, _: Future[Done[Any]]) -> None:
-        with self._changed:
-            self._held -= 1
-
     def _run(self) -> None:
         _give_way(self._niceness)
-        answers: list[Callable[[], None]] = []
-        while (job := self._next(answers)) is not None:
-            if job.future.set_running_or_notify_cancel():
-                answers.append(self._do(job))
+        ended: list[Ended] = []
+        while (job := self._next(ended)) is not None:
+            ended.append((job, self._do(job)))
             del job  # an idle thread keeps nobody's text
 
-    def _next(self, answers: list[Callable[[], None]]) -> Job | None:
-        """Give the answers that it is time for, then the next job."""
+    def _next(self, ended: list[Ended]) -> Job[Any] | None:
+        """End the jobs that it is time for, then give the next one."""
         with self._changed:
             job = self._lanes.take()
             is_long = len(self._lanes.singles) >= SHORT_QUEUE * len(self._threads)
-        if job is None or len(answers) >= TOGETHER or not is_long:
-            for answer in answers:
-                answer()
-            answers.clear()
+        if job is None or len(ended) >= TOGETHER or not is_long:
+            self._end(ended)
         if job is not None:
             return job
         with self._changed:
@@ -195,15 +251,22 @@ class Workers:
                 self._changed.wait()
             return job
 
-    def _do(self, job: Job) -> Callable[[], None]:
+    def _end(self, ended: list[Ended]) -> None:
+        with self._changed:
+            self._held -= len(ended)
+        for job, outcome in ended:
+            job.end(outcome)
+        ended.clear()
+
+    def _do(self, job: Job[Answer]) -> Done[Answer] | BaseException:
         started = time.perf_counter()
         try:
             answer = job.work()
         except BaseException as error:  # noqa: BLE001 - it belongs to who asked
-            return partial(job.future.set_exception, error)
+            return error
         run_s = time.perf_counter() - started
         self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
-        return partial(job.future.set_result, Done(answer, started - job.queued, run_s))
+        return Done(answer, started - job.queued, run_s)
 
     @property
     def is_idle(self) -> bool:

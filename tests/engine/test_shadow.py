@@ -14,6 +14,7 @@ from semantic_service.engine.moderator import Moderator
 from semantic_service.engine.shadow import MAX_WAITING, Answered, Challenger, Comparison, Shadow
 from semantic_service.engine.workers import LOWEST_PRIORITY, Workers
 from tests.deadline import PATIENCE_S, until
+from tests.engine.jobs import submit
 from tests.shadowed import build_challenger, lines
 
 AGREED, DISPUTED = "今天天气真好", "有点可疑的消息"
@@ -139,17 +140,17 @@ def test_nothing_is_compared_while_a_live_text_waits_or_runs(opinion, moderator)
 def test_workers_are_idle_when_nothing_waits_or_runs():
     workers, gate = Workers(threads=1, bound=8), threading.Event()
     assert workers.is_idle
-    futures = workers.submit([lambda: gate.wait(PATIENCE_S)] * 2)
+    jobs = submit(workers, [lambda: gate.wait(PATIENCE_S)] * 2)
     assert not workers.is_idle
     gate.set()
-    assert all(future.result(PATIENCE_S) for future in futures)
+    assert all(job.result() for job in jobs)
     until(lambda: workers.is_idle)
     workers.close()
 
 
 def test_what_does_not_fit_is_dropped_at_once(start, moderator):
     counted, gate = start(), threading.Event()
-    counted.live.submit([lambda: gate.wait(PATIENCE_S)])
+    submit(counted.live, [lambda: gate.wait(PATIENCE_S)])
     judgement = moderator.judge(AGREED)
     for _ in range(MAX_WAITING + 3):
         counted.offer(judgement, AGREED)
@@ -161,7 +162,7 @@ def test_what_does_not_fit_is_dropped_at_once(start, moderator):
 
 def test_closing_drops_what_waits(start, moderator):
     counted, gate = start(), threading.Event()
-    counted.live.submit([lambda: gate.wait(PATIENCE_S)])
+    submit(counted.live, [lambda: gate.wait(PATIENCE_S)])
     for _ in range(20):
         counted.offer(moderator.judge(AGREED), AGREED)
     counted.shadow.close()
@@ -215,7 +216,7 @@ def test_live_texts_come_behind_the_event_loop_and_the_challengers_behind_them()
         return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
 
     background, live = Workers(threads=1, bound=1, niceness=LOWEST_PRIORITY), Workers(threads=1, bound=1)
-    assert background.submit([priority])[0].result(PATIENCE_S).answer == LOWEST_PRIORITY
-    assert priority() < live.submit([priority])[0].result(PATIENCE_S).answer < LOWEST_PRIORITY
+    assert submit(background, [priority])[0].result().answer == LOWEST_PRIORITY
+    assert priority() < submit(live, [priority])[0].result().answer < LOWEST_PRIORITY
     background.close()
     live.close()

@@ -1,4 +1,5 @@
 import threading
+from concurrent.futures import CancelledError
 from functools import partial
 from itertools import groupby
 
@@ -6,8 +7,8 @@ import pytest
 
 from semantic_service.engine import workers as module
 from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, QueueFullError, Workers
-
-PATIENCE_S = 10  # a test that waits longer has failed
+from tests.deadline import PATIENCE_S
+from tests.engine.jobs import submit
 
 
 @pytest.fixture
@@ -30,106 +31,98 @@ def wait_for(gate, answer="done"):
     return answer
 
 
-def released(future):
-    """Tell when a piece of work that still waits has given its slot back."""
-    done = threading.Event()
-    future.add_done_callback(lambda _: done.set())  # runs after the slot's own callback
-    return done
-
-
 def test_answers_come_in_the_order_of_the_work(one):
-    futures = one.submit([partial(int, number) for number in range(3)])
-    assert [future.result(PATIENCE_S).answer for future in futures] == [0, 1, 2]
+    jobs = submit(one, [partial(int, number) for number in range(3)])
+    assert [job.result().answer for job in jobs] == [0, 1, 2]
 
 
 def test_the_oldest_work_runs_first(one, gate):
     order = []
-    held = one.submit([partial(wait_for, gate)])
-    rest = [future for number in range(2) for future in one.submit([partial(order.append, number)])]
+    held = submit(one, [partial(wait_for, gate)])
+    rest = [job for number in range(2) for job in submit(one, [partial(order.append, number)])]
     gate.set()
-    assert all(future.result(PATIENCE_S) for future in held + rest)
+    assert all(job.result() for job in held + rest)
     assert order == [0, 1]
 
 
 def test_waiting_time_is_measured(one, gate):
-    first, second = one.submit([partial(wait_for, gate), int])
+    first, second = submit(one, [partial(wait_for, gate), int])
     gate.set()
-    assert 0 <= first.result(PATIENCE_S).queue_s <= second.result(PATIENCE_S).queue_s
+    assert 0 <= first.result().queue_s <= second.result().queue_s
 
 
 def test_more_than_the_bound_is_refused_and_nothing_of_it_runs(one, gate):
     ran = []
-    one.submit([partial(wait_for, gate)] * 2)
+    submit(one, [partial(wait_for, gate)] * 2)
     with pytest.raises(QueueFullError, match="2 texts are waiting"):
-        one.submit([partial(ran.append, number) for number in range(2)])
+        submit(one, [partial(ran.append, number) for number in range(2)])
     gate.set()
     one.close()
     assert ran == []
 
 
 def test_a_refused_submit_takes_no_slot(one, gate):
-    one.submit([partial(wait_for, gate)] * 2)
+    submit(one, [partial(wait_for, gate)] * 2)
     with pytest.raises(QueueFullError):
-        one.submit([int, int])
-    assert len(one.submit([int])) == 1
+        submit(one, [int, int])
+    assert len(submit(one, [int])) == 1
 
 
 def test_finished_work_frees_its_slots(one, gate):
-    futures = one.submit([partial(wait_for, gate)] * 3)
-    freed = [released(future) for future in futures]
+    jobs = submit(one, [partial(wait_for, gate)] * 3)
     gate.set()
-    assert all(event.wait(PATIENCE_S) for event in freed)
-    assert len(one.submit([int] * 3)) == 3
+    assert all(job.ended.wait(PATIENCE_S) for job in jobs)
+    assert len(submit(one, [int] * 3)) == 3
 
 
-def test_a_failure_reaches_its_future_and_frees_its_slot(one, gate):
+def test_a_failure_reaches_who_asked_and_frees_its_slot(one, gate):
     def fail():
         wait_for(gate)
         raise LookupError("no such model")
 
-    futures = one.submit([fail, partial(wait_for, gate, "fine"), fail])
-    freed = [released(future) for future in futures]
+    jobs = submit(one, [fail, partial(wait_for, gate, "fine"), fail])
     gate.set()
-    assert all(event.wait(PATIENCE_S) for event in freed)
-    assert isinstance(futures[0].exception(PATIENCE_S), LookupError)
-    assert futures[1].result(PATIENCE_S).answer == "fine"
-    assert [future.result(PATIENCE_S).answer for future in one.submit([int] * 3)] == [0, 0, 0]
+    assert all(job.ended.wait(PATIENCE_S) for job in jobs)
+    assert isinstance(jobs[0].error(), LookupError)
+    assert jobs[1].result().answer == "fine"
+    assert [job.result().answer for job in submit(one, [int] * 3)] == [0, 0, 0]
 
 
 def test_cancelled_work_never_runs_and_frees_its_slot(one, gate):
     ran = []
-    _, waiting, _ = one.submit([partial(wait_for, gate), partial(ran.append, 1), int])
-    assert waiting.cancel()
-    assert len(one.submit([int])) == 1
+    _, waiting, _ = submit(one, [partial(wait_for, gate), partial(ran.append, 1), int])
+    waiting.cancel()
+    assert isinstance(waiting.error(), CancelledError)
+    assert len(submit(one, [int])) == 1
     gate.set()
     one.close()
     assert ran == []
 
 
 def test_closing_finishes_what_waits(one, gate):
-    futures = one.submit([partial(wait_for, gate, number) for number in range(3)])
+    jobs = submit(one, [partial(wait_for, gate, number) for number in range(3)])
     gate.set()
     one.close()
-    assert [future.result(0).answer for future in futures] == [0, 1, 2]
+    assert [job.result().answer for job in jobs] == [0, 1, 2]
 
 
 def test_closed_workers_take_nothing(one):
     one.close()
     with pytest.raises(RuntimeError, match="closed"):
-        one.submit([int])
+        submit(one, [int])
 
 
 def test_as_much_runs_at_once_as_there_are_threads():
     meeting = threading.Barrier(2)
     workers = Workers(threads=2, bound=2)
-    futures = workers.submit([partial(meeting.wait, PATIENCE_S)] * 2)
-    assert sorted(future.result(PATIENCE_S).answer for future in futures) == [0, 1]
+    jobs = submit(workers, [partial(meeting.wait, PATIENCE_S)] * 2)
+    assert sorted(job.result().answer for job in jobs) == [0, 1]
     workers.close()
 
 
 def test_no_thread_count_means_one_a_core():
     workers = Workers(threads=0, bound=1)
-    assert workers.submit([int])[0].result(PATIENCE_S).answer == 0
+    assert submit(workers, [int])[0].result().answer == 0
     workers.close()
 
 
@@ -138,7 +131,7 @@ def test_the_bound_holds_under_many_callers(gate):
 
     def call():
         try:
-            accepted.extend(workers.submit([partial(wait_for, gate)] * 3))
+            accepted.extend(submit(workers, [partial(wait_for, gate)] * 3))
         except QueueFullError as error:
             refused.append(error)
 
@@ -150,19 +143,19 @@ def test_the_bound_holds_under_many_callers(gate):
     assert (len(accepted), len(refused)) == (9, 5)
     gate.set()
     workers.close()
-    assert all(future.result(0).answer == "done" for future in accepted)
+    assert all(job.result().answer == "done" for job in accepted)
 
 
 def ran(workers, gate, single, batches):
     """Let single posts and batches wait behind the gate, open it, and give the order in which they ran."""
     order = []
-    futures = workers.submit([partial(wait_for, gate)])
+    jobs = submit(workers, [partial(wait_for, gate)])
     for number, batch in enumerate(batches):
-        futures += workers.submit([partial(order.append, f"{number}{text}") for text in range(batch)])
+        jobs += submit(workers, [partial(order.append, f"{number}{text}") for text in range(batch)])
     for _ in range(single):
-        futures += workers.submit([partial(order.append, "single")])
+        jobs += submit(workers, [partial(order.append, "single")])
     gate.set()
-    assert all(future.result(PATIENCE_S) for future in futures)
+    assert all(job.result() for job in jobs)
     return order
 
 
@@ -202,53 +195,53 @@ def timed(gate):
 def fill(workers, gate, waiting):
     """Let one post run, and so many wait."""
     running = threading.Event()
-    workers.submit([lambda: running.set() or wait_for(gate)])
+    submit(workers, [lambda: running.set() or wait_for(gate)])
     assert running.wait(PATIENCE_S)
-    return [future for _ in range(waiting) for future in workers.submit([int])]
+    return [job for _ in range(waiting) for job in submit(workers, [int])]
 
 
 def test_a_post_that_would_wait_too_long_is_refused(timed, gate):
     fill(timed, gate, 41)
     with pytest.raises(QueueFullError, match="42 texts are waiting, which would take about 410 ms"):
-        timed.submit([int])
+        submit(timed, [int])
 
 
 def test_however_slow_the_model_is_a_burst_may_wait(timed, gate):
     timed._text_s = 10.0
     fill(timed, gate, BURST + 1)
     with pytest.raises(QueueFullError):
-        timed.submit([int])
+        submit(timed, [int])
 
 
 def test_what_came_a_moment_ago_is_refused_too_once_too_much_comes(timed, gate):
     waiting = fill(timed, gate, 41)
     with pytest.raises(QueueFullError):
-        timed.submit([int])
-    assert [future.done() for future in waiting] == [False] * SHORT_QUEUE + [True] * (41 - SHORT_QUEUE)
-    assert isinstance(waiting[-1].exception(0), QueueFullError)
+        submit(timed, [int])
+    assert [job.ended.is_set() for job in waiting] == [False] * SHORT_QUEUE + [True] * (41 - SHORT_QUEUE)
+    assert isinstance(waiting[-1].error(), QueueFullError)
     with pytest.raises(QueueFullError):
         fill_up(timed)
 
 
 def fill_up(workers):
     for _ in range(SHORT_QUEUE + 2):
-        workers.submit([int])
+        submit(workers, [int])
 
 
 def test_who_has_waited_a_while_is_answered_and_not_refused(timed, gate, monkeypatch):
     monkeypatch.setattr(module, "FRESH_S", -1.0)
     waiting = fill(timed, gate, 41)
     with pytest.raises(QueueFullError):
-        timed.submit([int])
+        submit(timed, [int])
     gate.set()
-    assert all(future.result(PATIENCE_S).answer == 0 for future in waiting)
+    assert all(job.result().answer == 0 for job in waiting)
 
 
 def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate, monkeypatch):
     monkeypatch.setattr(module, "CALM_S", 0.0)
     fill(timed, gate, 41)
     with pytest.raises(QueueFullError):
-        timed.submit([int])
+        submit(timed, [int])
     fill_up(timed)
 
 
@@ -257,10 +250,10 @@ def test_who_asks_beforehand_hears_of_a_full_queue_only_while_it_is_crowded(time
     timed.check()
     assert not timed.is_crowded
     with pytest.raises(QueueFullError):
-        timed.submit([int])
+        submit(timed, [int])
     assert timed.is_crowded
     timed.check()  # a place has been left, see above
-    timed.submit([int])
+    submit(timed, [int])
     with pytest.raises(QueueFullError, match="would take about 50 ms"):
         timed.check()
 
@@ -268,24 +261,21 @@ def test_who_asks_beforehand_hears_of_a_full_queue_only_while_it_is_crowded(time
 def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, gate):
     fill(timed, gate, 3)
     with pytest.raises(QueueFullError):
-        timed.submit([int], within_s=0.025)
+        submit(timed, [int], within_s=0.025)
     with pytest.raises(QueueFullError):
-        timed.submit([int] * 10, within_s=0.1)
-    assert timed.submit([int], within_s=0.035)
-    assert timed.submit([int] * 10)
+        submit(timed, [int] * 10, within_s=0.1)
+    assert submit(timed, [int], within_s=0.035)
+    assert submit(timed, [int] * 10)
     fill_up(timed)
 
 
 def test_while_many_wait_answers_are_given_together_and_else_at_once(wide, gate):
     events = []
-    futures = wide.submit([partial(wait_for, gate)])
+    jobs = submit(wide, [partial(wait_for, gate)], told=partial(events.append, "told"))
     for _ in range(SHORT_QUEUE + 2 * TOGETHER):
-        futures += wide.submit([partial(events.append, "run")])
-    for future in futures:
-        future.add_done_callback(lambda _: events.append("told"))
-    told = released(futures[-1])
+        jobs += submit(wide, [partial(events.append, "run")], told=partial(events.append, "told"))
     gate.set()
-    assert told.wait(PATIENCE_S)
+    assert jobs[-1].ended.wait(PATIENCE_S)
     groups = [(what, len(list(group))) for what, group in groupby(events)]
     assert groups[:4] == [("run", TOGETHER - 1), ("told", TOGETHER), ("run", TOGETHER), ("told", TOGETHER)]  # the gate has one, too
     assert groups[-2 * SHORT_QUEUE :] == [("run", 1), ("told", 1)] * SHORT_QUEUE
@@ -295,19 +285,20 @@ def test_a_failure_does_not_end_the_thread(one):
     def fail():
         raise SystemExit
 
-    assert isinstance(one.submit([fail])[0].exception(PATIENCE_S), SystemExit)
-    assert one.submit([int])[0].result(PATIENCE_S).answer == 0
+    assert isinstance(submit(one, [fail])[0].error(), SystemExit)
+    assert submit(one, [int])[0].result().answer == 0
 
 
 def test_a_batch_that_was_given_up_takes_nobodys_turn(wide, gate):
-    futures = wide.submit([partial(wait_for, gate)])
-    given_up = wide.submit([int] * 20)
-    assert all(future.cancel() for future in given_up)
+    jobs = submit(wide, [partial(wait_for, gate)])
+    given_up = submit(wide, [int] * 20)
+    for job in given_up:
+        job.cancel()
     order = []
     for _ in range(SINGLES_IN_A_ROW):
-        futures += wide.submit([partial(order.append, "single")])
-    futures += wide.submit([partial(order.append, "batch")] * 2)
-    futures += wide.submit([partial(order.append, "single")])
+        jobs += submit(wide, [partial(order.append, "single")])
+    jobs += submit(wide, [partial(order.append, "batch")] * 2)
+    jobs += submit(wide, [partial(order.append, "single")])
     gate.set()
-    assert all(future.result(PATIENCE_S) for future in futures)
+    assert all(job.result() for job in jobs)
     assert "batch" in order[: SINGLES_IN_A_ROW + 1]
