@@ -183,7 +183,7 @@ def decide(
     equals). More probability for violation never softens the verdict.
     """
     uncertain = is_uncertain(probabilities, uncertain_max)
-    kinds = {hit.kind for hit in hits} if hits else ()
+    kinds = {hit.kind for hit in hits}
     if "deny" in kinds:
         return Verdict(Label.VIOLATION, probabilities, Suggestion.BLOCK, uncertain, Decider.LEXICON, hits)
     if "allow" in kinds:

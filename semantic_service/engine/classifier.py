@@ -142,6 +142,6 @@ def _check_shape(session: InferenceSession, outputs: int) -> None:
 
 def softmax(logits: Logits) -> Probabilities:
     """Softmax over the last axis."""
-    exponentials = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
-    probabilities: Probabilities = exponentials / np.add.reduce(exponentials, axis=-1, keepdims=True)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    probabilities: Probabilities = exponentials / exponentials.sum(axis=-1, keepdims=True)
     return probabilities

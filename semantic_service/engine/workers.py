@@ -56,8 +56,10 @@ class Job(Generic[Answer]):
 
     def end(self, outcome: Done[Answer] | BaseException) -> None:
         """Tell what became of it."""
+        told = self._told
+        del self.work, self._told  # they hold a text, and whoever holds this job
         self.outcome = outcome
-        self._told()
+        told()
 
     @property
     def is_cancelled(self) -> bool:
