@@ -64,6 +64,7 @@ def main() -> int:
         access_log=False,
         log_config=None,
         proxy_headers=False,  # no answer depends on them
+        server_header=False,  # nobody needs it, and each header takes its time
         timeout_graceful_shutdown=GRACE_S,
     )
     if settings.workers == 1:
