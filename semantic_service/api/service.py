@@ -63,7 +63,7 @@ class Service:
             is_prompt = len(posts) == 1 and len(posts[0].text) <= PROMPT_CHARS
             texts = await (normalised if is_prompt else caller.wait_for(normalised))
             with self._scorer.ask(moderator, [text for text in texts if text.text], caller.within_s) as asked:
-                if asked.left:
+                if asked.on_the_way:
                     await caller.wait_for(asked.landed)
             scores = iter(asked.result())
         judgements = [

@@ -11,7 +11,7 @@ from typing import Protocol, Self
 from semantic_service.contract.text import NormalisedText
 from semantic_service.engine.classifier import Score
 from semantic_service.engine.moderator import Moderator
-from semantic_service.engine.workers import Done, Job, Workers
+from semantic_service.engine.workers import Done, Job, Workers, call_on
 
 
 class Lookup(StrEnum):
@@ -49,13 +49,13 @@ class Asked:
     flights: Mapping[bytes, _Flight]
     cancel: Callable[[Job[Score]], None]
     landed: asyncio.Future[None]
-    left: int = 0  # on their way
+    on_the_way: int = 0
 
     def __post_init__(self) -> None:
-        self.left = len(self.flights)
+        self.on_the_way = len(self.flights)
         for flight in self.flights.values():
             flight.waiters.add(self)
-        if not self.left:
+        if not self.on_the_way:
             self.landed.set_result(None)
 
     def __enter__(self) -> Self:
@@ -130,20 +130,15 @@ class Scorer:
 
     def _flight(self, moderator: Moderator, name: tuple[bool, bytes], text: NormalisedText) -> _Flight:
         loop = asyncio.get_running_loop()
-
-        def tell() -> None:
-            if not loop.is_closed():
-                loop.call_soon_threadsafe(self._landed, name, flight)
-
-        flight = _Flight(Job(partial(moderator.score, text), tell))
+        flight = _Flight(Job(partial(moderator.score, text), lambda: call_on(loop, self._landed, name, flight)))
         return flight
 
     def _landed(self, name: tuple[bool, bytes], flight: _Flight) -> None:
         if self._flights.get(name) is flight:
             del self._flights[name]
         for asked in flight.waiters:
-            asked.left -= 1
-            if not (asked.left or asked.landed.done()):
+            asked.on_the_way -= 1
+            if not (asked.on_the_way or asked.landed.done()):
                 asked.landed.set_result(None)
         done = flight.job.outcome
         if not isinstance(done, Done):

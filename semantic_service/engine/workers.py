@@ -185,7 +185,7 @@ class Workers:
         """
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        job = Job(work, lambda: None if loop.is_closed() else loop.call_soon_threadsafe(ended.set))
+        job = Job(work, lambda: call_on(loop, ended.set))
         self.submit([job], within_s)
         try:
             await ended.wait()
@@ -282,6 +282,12 @@ class Workers:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+
+
+def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *values: object) -> None:
+    """Have an event loop call something, from any thread; if it has been closed, nobody waits for that."""
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(callback, *values)
 
 
 def _give_way(niceness: int) -> None:

@@ -1,3 +1,4 @@
+import asyncio
 import threading
 from concurrent.futures import CancelledError
 from functools import partial
@@ -6,7 +7,7 @@ from itertools import groupby
 import pytest
 
 from semantic_service.engine import workers as module
-from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, QueueFullError, Workers
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, Job, QueueFullError, Workers, call_on
 from tests.deadline import PATIENCE_S
 from tests.engine.jobs import submit
 
@@ -286,6 +287,13 @@ def test_a_failure_does_not_end_the_thread(one):
         raise SystemExit
 
     assert isinstance(submit(one, [fail])[0].error(), SystemExit)
+    assert submit(one, [int])[0].result().answer == 0
+
+
+def test_work_for_an_event_loop_that_has_been_closed_ends_no_thread(one):
+    loop = asyncio.new_event_loop()
+    loop.close()
+    one.submit([Job(int, partial(call_on, loop, print))])
     assert submit(one, [int])[0].result().answer == 0
 
 
