@@ -18,7 +18,7 @@ from tests.tiny_model import copy_of, manifest, stage
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 SECRET = "我的秘密手机号"
-DUMP_ROWS = 100_000
+DUMP_ROWS = 100_000  # enough for several checkpoints, one of which is a second
 
 
 @pytest.fixture

@@ -38,12 +38,12 @@ class App:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the app's lifespan."""
-        prompt = self._prompt.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-        if prompt is None:
+        straight = self._prompt.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        if straight is None:
             await self._described(scope, receive, send)
             return
         scope["app"] = self._described
-        await prompt(scope, receive, send)
+        await straight(scope, receive, send)
 
 
 def create_app(  # noqa: PLR0913 - what a process is made of
@@ -64,8 +64,10 @@ def create_app(  # noqa: PLR0913 - what a process is made of
         watch = asyncio.create_task(service.watch())
         yield
         watch.cancel()
-        service.afterwards.do()
-        await asyncio.to_thread(service.close)
+        try:
+            service.afterwards.do()
+        finally:
+            await asyncio.to_thread(service.close)
 
     app = FastAPIOffline(
         title="Chinese content moderation", description=_DESCRIPTION, lifespan=lifespan, redoc_url=None, redirect_slashes=False

@@ -54,7 +54,7 @@ class RequestMiddleware:
             if length is not None and int(length) > MAX_BODY_BYTES:
                 detail = ErrorDetail(code="body_too_large", message=BodyTooLargeError(MAX_BODY_BYTES).detail, request_id=request_id)
                 await answer(413, detail)(scope, receive, send_with_id)
-            else:
+            else:  # the server holds a body to the length that is told
                 await self._app(scope, _bounded(receive) if length is None else receive, send_with_id)
         except Exception as error:  # the request's door
             log.error(  # noqa: TRY400 - no exc_info: its message can quote user text

@@ -2,12 +2,12 @@
 
 import json
 from contextlib import suppress
-from inspect import iscoroutinefunction
 from typing import Any
 
 from fastapi import Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
+from fastapi.security.base import SecurityBase
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -26,8 +26,10 @@ class PromptRoute:
         [body] = route.dependant.body_params
         assert body.field_info.annotation is not None
         self._body: TypeAdapter[Any] = TypeAdapter(body.field_info.annotation)
-        dependencies = [dependency.dependency for dependency in route.dependencies]
-        self._checks = [check for check in dependencies if iscoroutinefunction(check)]  # what is no function only describes the API
+        dependencies: list[Any] = [dependency.dependency for dependency in route.dependencies]
+        self._checks = [
+            check for check in dependencies if not isinstance(check, SecurityBase)
+        ]  # those describe the API, `check` reads keys
         self._endpoint = route.endpoint
         self._route = route
 
@@ -57,14 +59,14 @@ class PromptRoute:
 
 
 async def _read(receive: Receive) -> bytes:
-    message = await receive()
-    body: bytes = message.get("body", b"")
-    while message.get("more_body"):
+    pieces: list[bytes] = []
+    while True:
         message = await receive()
-        body += message.get("body", b"")
-    if message["type"] == "http.disconnect":
-        raise ClientDisconnect
-    return body
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        pieces.append(message.get("body", b""))
+        if not message.get("more_body"):
+            return b"".join(pieces)
 
 
 def _value(request: Request, body: bytes) -> object:

@@ -100,22 +100,21 @@ class Lanes:
 
     def take(self) -> Job[Any] | None:
         """Give the next job; None if nothing waits."""
-        while self._batches and (not self.singles or self._in_a_row >= SINGLES_IN_A_ROW):
-            batch = self._batches.popleft()
-            job = batch.popleft()
-            if batch:
-                self._batches.append(batch)
+        while self.singles or self._batches:
+            is_single = bool(self.singles) and not (self._batches and self._in_a_row >= SINGLES_IN_A_ROW)
+            job = self.singles.popleft() if is_single else self._next_of_a_batch()
             if job.is_waiting:  # one that was cancelled takes nobody's turn
-                self._in_a_row = 0
-                job.is_waiting = False
-                return job
-        self._in_a_row += 1
-        while self.singles:
-            job = self.singles.popleft()
-            if job.is_waiting:
+                self._in_a_row = self._in_a_row + 1 if is_single else 0
                 job.is_waiting = False
                 return job
         return None
+
+    def _next_of_a_batch(self) -> Job[Any]:
+        batch = self._batches.popleft()
+        job = batch.popleft()
+        if batch:
+            self._batches.append(batch)
+        return job
 
     def take_back(self, count: int, since: float) -> list[Job[Any]]:
         """Give back the newest single posts that came after `since`, so that no more than `count` stay."""

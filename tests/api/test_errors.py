@@ -5,8 +5,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from starlette.testclient import TestClient
 
-from semantic_service.api import service
+from semantic_service.api import afterwards, service
+from semantic_service.api.app import create_app
 from semantic_service.api.errors import RETRY_AFTER_S
 from semantic_service.api.middleware import JsonFormatter
 from semantic_service.api.service import Service
@@ -202,6 +204,14 @@ def test_a_request_is_logged_with_what_an_operator_needs(client, log_lines):
         "model_version": "tiny-1",
     }
     assert entry["seconds"] > 0
+
+
+def test_what_no_answer_has_waited_for_is_done_before_the_service_stops(live, log_lines, monkeypatch):
+    monkeypatch.setattr(afterwards, "PAUSE_S", 10 * PATIENCE_S)
+    with TestClient(create_app(live, Workers(threads=1, bound=1))) as client:
+        client.post("/classify", json={"text": "好"}, headers={"X-Request-ID": "last"})
+        assert not [entry for entry in own(log_lines()) if entry.get("request_id") == "last"]
+    assert [entry["status"] for entry in own(log_lines()) if entry.get("request_id") == "last"] == [200]
 
 
 def test_the_policy_is_watched_on_after_an_unknown_error(live, log_lines, monkeypatch):

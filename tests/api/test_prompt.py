@@ -1,6 +1,6 @@
 import json
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
@@ -26,11 +26,13 @@ def check(model, body):
     assert read == model.validate_python(json.loads(body))
 
 
+@example(fields=[("text", "好"), ("text", "赌"), ("scene", "kids")], is_ascii=False)
 @given(fields=FIELDS, is_ascii=st.booleans())
 def test_a_post_means_the_same_in_one_step_and_in_two(fields, is_ascii):
     check(POST, write(fields, is_ascii).encode("utf-8", "surrogatepass"))
 
 
+@example(items=[[("text", "好")], [("text", 7)], []], is_ascii=True)
 @given(items=st.lists(FIELDS, max_size=3), is_ascii=st.booleans())
 def test_a_batch_means_the_same_in_one_step_and_in_two(items, is_ascii):
     check(BATCH, f'{{"items": [{", ".join(write(fields, is_ascii) for fields in items)}]}}'.encode("utf-8", "surrogatepass"))

@@ -7,7 +7,7 @@ from itertools import groupby
 import pytest
 
 from semantic_service.engine import workers as module
-from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, Job, QueueFullError, Workers, call_on
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, TOGETHER, Job, Lanes, QueueFullError, Workers, call_on
 from tests.deadline import PATIENCE_S
 from tests.engine.jobs import submit
 
@@ -288,6 +288,14 @@ def test_a_failure_does_not_end_the_thread(one):
 
     assert isinstance(submit(one, [fail])[0].error(), SystemExit)
     assert submit(one, [int])[0].result().answer == 0
+
+
+def test_a_single_post_that_was_given_up_hides_no_batch():
+    lanes, given_up, batch = Lanes(), Job(int, int), [Job(int, int), Job(int, int)]
+    lanes.put([given_up])
+    lanes.put(batch)
+    given_up.is_waiting = False
+    assert [lanes.take() for _ in range(3)] == [*batch, None]
 
 
 def test_work_for_an_event_loop_that_has_been_closed_ends_no_thread(one):
