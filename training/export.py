@@ -1,6 +1,7 @@
 """Write a merged model as an ONNX graph, and prove that it computes what torch computed."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -73,7 +74,7 @@ def check_parity(model: PreTrainedModel, classifier: OnnxClassifier, texts: Sequ
 
     """
     windows = [classifier.windows(text)[0] for text in texts[:PARITY_TEXTS]]
-    return check_logits([(_torch_logits(model, window), classifier.logits(window)) for window in windows])
+    return check_logits(zip(map(partial(_torch_logits, model), windows), classifier.logits(windows), strict=True))
 
 
 def _torch_logits(model: PreTrainedModel, window: Sequence[int]) -> NDArray[np.float32]:

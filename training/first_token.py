@@ -33,7 +33,9 @@ def keep_first_token(path: Path, opened: Callable[[Path], OnnxClassifier], texts
     onnx.save(model, aside)
     full, narrow = opened(path), opened(aside)
     windows = [full.windows(text)[0] for text in texts[:PARITY_TEXTS]]
-    difference = max(float(np.abs(full.logits(window) - narrow.logits(window)).max()) for window in windows)
+    difference = max(
+        float(np.abs(before - after).max()) for before, after in zip(full.logits(windows), narrow.logits(windows), strict=True)
+    )
     if not difference <= TOLERANCE:
         aside.unlink()
         return None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from huggingface_hub import HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError
 
-from semantic_service.contract.bundle import BUNDLE_FILES, CARD_FILE, Bundle, seal
+from semantic_service.contract.bundle import CARD_FILE, Bundle, seal
 from semantic_service.contract.labels import Label
 from training.artifacts import ADAPTER_CONFIG, Kind, find_bundle, is_local, named_base, run_config
 from training.errors import ConfigError, HubError
@@ -141,7 +141,7 @@ def lay_out_bundle(bundle: Bundle, folder: Path, card: str) -> None:
     """Copy a bundle with another card, and seal it anew: it serves from wherever it is downloaded."""
     staging = folder.with_name(f"{folder.name}.partial")
     staging.mkdir()
-    for name in BUNDLE_FILES:
+    for name in bundle.names:
         shutil.copyfile(bundle.file(name), staging / name)
     (staging / CARD_FILE).write_text(card, encoding="utf-8")
     seal(staging, replace(bundle.manifest, train_config=_in_public(bundle.manifest.train_config)), folder)

@@ -25,6 +25,7 @@ from training.evaluate import score
 from training.parity import PARITY_TEXTS, check_logits
 
 Encode = Callable[[str], Sequence[int]]  # a text's first window of token ids
+PREFIX = "ngrams_"  # of what they add to a graph
 PRIME = 1_000_003  # spreads pairs over the buckets
 MIN_TEXTS = 2  # with fewer, a feature says nothing of other texts
 _TINY = np.float32(1e-12)
@@ -73,7 +74,9 @@ def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], vali
     weighed = ngrams.weighed(weight)
     graft(folder / MODEL_FILE, weighed)
     both = _classifier(folder, config)
-    check_logits([(_sum(encoder.logits(window), weighed.logits(window)), both.logits(window)) for window in windows[:PARITY_TEXTS]])
+    checked = windows[:PARITY_TEXTS]
+    sums = [_sum(logits, weighed.logits(window)) for logits, window in zip(encoder.logits(checked), checked, strict=True)]
+    check_logits(zip(sums, both.logits(checked), strict=True))
     return weight
 
 
@@ -151,10 +154,10 @@ def graft(path: Path, ngrams: Ngrams) -> None:
         "end": np.array([np.iinfo(np.int64).max]),
         "pads": np.array([0, 0, 0, graph.output[0].type.tensor_type.shape.dim[-1].dim_value - len(ngrams.bias)]),
     }
-    graph.initializer.extend(numpy_helper.from_array(value, f"ngrams_{name}") for name, value in constants.items())
+    graph.initializer.extend(numpy_helper.from_array(value, f"{PREFIX}{name}") for name, value in constants.items())
     for kind, inputs, output, attributes in _NODES:
-        names = [name if name in _OUTSIDE else f"ngrams_{name}" for name in (*inputs.split(), output)]
-        graph.node.append(helper.make_node(kind, names[:-1], names[-1:], name=f"ngrams_{output}", **attributes))
+        names = [name if name in _OUTSIDE else f"{PREFIX}{name}" for name in (*inputs.split(), output)]
+        graph.node.append(helper.make_node(kind, names[:-1], names[-1:], name=f"{PREFIX}{output}", **attributes))
     onnx.save(model, path)
 
 
@@ -173,8 +176,8 @@ _NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("Concat", "attention_mask pair_mask", "mask", {"axis": 1}),
     ("Unsqueeze", "mask at_2", "column", {}),
     ("Cast", "column", "counts", {"to": onnx.TensorProto.FLOAT}),
-    ("Cast", "table", "floats", {"to": onnx.TensorProto.FLOAT}),  # folded when the graph is loaded
-    ("Gather", "floats features", "rows", {}),
+    ("Gather", "table features", "halves", {}),
+    ("Cast", "halves", "rows", {"to": onnx.TensorProto.FLOAT}),
     ("Mul", "rows counts", "kept", {}),
     ("ReduceSum", "kept at_1", "sums", {"keepdims": 0}),
     ("Slice", "sums at_0 at_3 at_1", "scores", {}),

@@ -11,6 +11,7 @@ import numpy as np
 from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
 from semantic_service.contract.text import normalise
 from semantic_service.engine.classifier import OnnxClassifier
+from training.arrange import arrange
 from training.config import TrainConfig
 from training.evaluate import Metrics
 from training.precision import Candidate
@@ -47,6 +48,8 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
     staging.mkdir()
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
+    if chosen.precision == "int8":  # of floats, the weights would be in memory twice for less
+        arrange(staging)
     (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
         model_version=version,

@@ -1,6 +1,6 @@
 """Prove that an ONNX graph computes the logits that it should."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +11,7 @@ PARITY_TOLERANCE = 1e-3  # absolute, on logits
 PARITY_TEXTS = 64
 
 
-def check_logits(pairs: Sequence[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> float:
+def check_logits(pairs: Iterable[tuple[NDArray[np.float32], NDArray[np.float32]]]) -> float:
     """Compare wanted logits [3] with those of an ONNX graph; give the largest absolute difference.
 
     Raises:

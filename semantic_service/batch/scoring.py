@@ -1,6 +1,5 @@
 """Judge a part's rows: the one function that threads, processes and the machines of a cluster run."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -13,7 +12,7 @@ from semantic_service.contract.verdict import Policy
 from semantic_service.engine.backends import Backend
 from semantic_service.engine.calibration import load_classifier
 from semantic_service.engine.live import read_policy
-from semantic_service.engine.moderator import EmptyTextError, Moderator
+from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
 from semantic_service.engine.signature import PublicKey, read_bundle
 from semantic_service.settings import Settings
 
@@ -75,15 +74,13 @@ class Recipe:
 def score(moderator: Moderator, layout: Layout, content: Any) -> Scored:
     """Judge a part's rows; a row that can't be judged carries its error."""
     texts = layout.texts(content)
-    outcomes = [_outcome(moderator.judge, text) if isinstance(text, str) else text for text in texts]
+    judgements = iter(moderator.judge_all([text for text in texts if isinstance(text, str)]))
+    outcomes = [_outcome(next(judgements)) if isinstance(text, str) else text for text in texts]
     return Scored(layout.out(content, outcomes), len(texts), sum(isinstance(outcome, RowError) for outcome in outcomes))
 
 
-def _outcome(judge: Callable[[str], Outcome], text: str) -> Outcome:
-    try:
-        return judge(text)
-    except EmptyTextError as error:
-        return RowError(f"empty_text: {error}")
+def _outcome(judgement: Judgement | EmptyTextError) -> Outcome:
+    return RowError(f"empty_text: {judgement}") if isinstance(judgement, EmptyTextError) else judgement
 
 
 def score_elsewhere(recipe: Recipe, layout: Layout, content: Any) -> Scored:

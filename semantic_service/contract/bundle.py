@@ -17,9 +17,12 @@ MODEL_FILE = "model.onnx"
 TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
+ONE_WINDOW_FILE = "cpu-1.onnx"  # the same graph as processors run it, its weights in model.onnx: for one window a run,
+SEVERAL_WINDOWS_FILE = "cpu-4.onnx"  # and for four
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.sig"  # there if the bundle is signed: of the manifest, which holds the digest of every other file
 BUNDLE_FILES = (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE, CARD_FILE)
+FURTHER_FILES = (ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE)  # both or neither
 MIN_TOKENS = 8  # of a window
 SELF_CHECK_TOLERANCE = 1e-3  # absolute, on probabilities
 
@@ -186,6 +189,11 @@ class Bundle:
         """Give the path of one of the bundle's files."""
         return self.path / name
 
+    @property
+    def names(self) -> list[str]:
+        """List the files that the manifest vouches for."""
+        return [name for name in (*BUNDLE_FILES, *FURTHER_FILES) if name in self.manifest.sha256]
+
 
 def _verify(path: Path, digest: str) -> None:
     if not path.is_file():
@@ -202,7 +210,7 @@ def file_sha256(path: Path) -> str:
 
 
 def seal(staging: Path, manifest: Manifest, target: Path, sign: Callable[[Path], None] | None = None) -> Bundle:
-    """Turn a folder with the four files into a bundle at `target`: manifest, then signature if `sign` adds one, then one rename.
+    """Turn a folder with the files into a bundle at `target`: manifest, then signature if `sign` adds one, then one rename.
 
     `manifest.sha256` is filled here. A kill leaves `target` absent or complete.
 
@@ -213,11 +221,12 @@ def seal(staging: Path, manifest: Manifest, target: Path, sign: Callable[[Path],
     """
     if target.exists():
         raise FileExistsError(f"{target} exists, and bundles never change: choose another version")
-    for name in BUNDLE_FILES:
+    names = [*BUNDLE_FILES, *(name for name in FURTHER_FILES if (staging / name).is_file())]
+    for name in names:
         if not (staging / name).is_file():
             raise IncompleteBundleError(f"{staging / name}: missing, so the bundle can't be sealed")
         sync(staging / name)
-    digests = {name: file_sha256(staging / name) for name in BUNDLE_FILES}
+    digests = {name: file_sha256(staging / name) for name in names}
     sealed = replace(manifest, sha256=digests).to_json()
     Manifest.from_json(sealed)  # what would be refused is never published
     write_atomically(staging / MANIFEST_FILE, sealed)

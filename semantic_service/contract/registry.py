@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from semantic_service.contract.bundle import BUNDLE_FILES, MANIFEST_FILE, SIGNATURE_FILE, Bundle, BundleError, sync, write_atomically
+from semantic_service.contract.bundle import MANIFEST_FILE, SIGNATURE_FILE, Bundle, BundleError, sync, write_atomically
 
 POINTER_FILE = "current"
 HISTORY_FILE = "history.jsonl"
@@ -158,7 +158,7 @@ class Registry:
         aside = self.path / f".{target.name}.partial"
         aside.mkdir()
         signature = [SIGNATURE_FILE] if bundle.file(SIGNATURE_FILE).exists() else []
-        for name in (*BUNDLE_FILES, MANIFEST_FILE, *signature):
+        for name in (*bundle.names, MANIFEST_FILE, *signature):
             shutil.copyfile(bundle.file(name), aside / name)
             sync(aside / name)
         Bundle.read(aside)

@@ -1,8 +1,8 @@
 """One loaded model: a normalised text to calibrated probabilities."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,7 @@ from semantic_service.contract.bundle import MODEL_FILE, SELF_CHECK_TOLERANCE, T
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise
-from semantic_service.engine.backends import Backend, BackendError, open_session
+from semantic_service.engine.backends import Backend, BackendError, Sessions, open_session, open_sessions
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
@@ -35,26 +35,27 @@ class Score:
 
 
 class OnnxClassifier:
-    """Scores texts one window a run, without padding, so that an answer never depends on what else is asked.
+    """Scores texts window by window, without padding, so that an answer never depends on what else is asked.
 
-    The session runs on the caller's thread alone: call it from as many threads as there are cores.
+    A run is on the caller's thread alone: call it from as many threads as there are cores.
     """
 
     def __init__(
-        self, model: Path | InferenceSession, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()
+        self, model: Path | Sessions, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()
     ) -> None:
         """Take an ONNX graph, open already or not, with `input_ids` (if it has them also `attention_mask`, `token_type_ids`) and `logits`.
 
         The logits are the severity's three, then those of each of the `tasks` in turn.
         """
-        self._session = open_session(model) if isinstance(model, Path) else model
-        self._inputs = tuple(value.name for value in self._session.get_inputs())
+        self._sessions = Sessions(open_session(model)) if isinstance(model, Path) else model
+        self._inputs = tuple(value.name for value in self._sessions.one.get_inputs())
+        self._together = 1 if self._sessions.several is None else len(self._sessions.several.get_outputs())
         self._masks_by_length: dict[int, dict[str, NDArray[np.int64]]] = {}
         ends = list(accumulate((len(task.labels) for task in tasks), initial=len(Label)))
         self._parts = tuple(
             (task, slice(start, end)) for task, (start, end) in zip(tasks, pairwise(ends), strict=True)
         )  # each task's logits
-        _check_shape(self._session, ends[-1])
+        _check_shape(self._sessions.one, ends[-1])
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, stride=max_tokens // OVERLAP)
@@ -73,8 +74,8 @@ class OnnxClassifier:
         """
         manifest = bundle.manifest
         try:
-            session, tokenizer = open_session(bundle.file(MODEL_FILE), backend), bundle.file(TOKENIZER_FILE)
-            classifier = cls(session, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
+            sessions, tokenizer = open_sessions(bundle, backend), bundle.file(TOKENIZER_FILE)
+            classifier = cls(sessions, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
         except BackendError:
             raise
         except Exception as error:  # ONNX Runtime and tokenizers raise their own, unrelated classes
@@ -104,11 +105,19 @@ class OnnxClassifier:
         encoding = self._tokenizer.encode_batch_fast([text])[0]
         return [encoding.ids, *(window.ids for window in encoding.overflowing)]
 
-    def logits(self, window: Sequence[int]) -> Logits:
-        """Run one window: logits [3], then those of the further tasks."""
-        inputs = {"input_ids": np.array([window], dtype=np.int64), **self._masks(len(window))}
-        answer: Logits = self._session.run(["logits"], inputs)[0][0]
-        return answer
+    def logits(self, windows: Sequence[Sequence[int]]) -> list[Logits]:
+        """Run windows: of each, logits [3], then those of the further tasks. They are the same, bit by bit, in whatever company."""
+        rows: list[Logits] = []
+        if self._sessions.several is not None:
+            for start in range(0, len(windows) - self._together + 1, self._together):
+                company = enumerate(windows[start : start + self._together])
+                inputs = {f"{name}_{number}": value for number, window in company for name, value in self._feed(window).items()}
+                rows += [logits[0] for logits in self._sessions.several.run(None, inputs)]
+        rows += [self._sessions.one.run(["logits"], self._feed(window))[0][0] for window in windows[len(rows) :]]
+        return rows
+
+    def _feed(self, window: Sequence[int]) -> Mapping[str, NDArray[np.int64]]:
+        return {"input_ids": np.array([window], dtype=np.int64), **self._masks(len(window))}
 
     def _masks(self, length: int) -> dict[str, NDArray[np.int64]]:
         """Give a window's further inputs, which depend on nothing but its length."""
@@ -119,8 +128,15 @@ class OnnxClassifier:
 
     def score(self, text: str) -> Score:
         """Score a normalised text; of several windows the most severe one counts, for every task."""
-        windows = self.windows(text)
-        logits = [self.logits(window) for window in windows]
+        return self.score_all([text])[0]
+
+    def score_all(self, texts: Sequence[str]) -> list[Score]:
+        """Score some normalised texts, each as if it were alone."""
+        cut = [self.windows(text) for text in texts]
+        rows = iter(self.logits([window for windows in cut for window in windows]))
+        return [self._score(windows, list(islice(rows, len(windows)))) for windows in cut]
+
+    def _score(self, windows: Sequence[Sequence[int]], logits: Sequence[Logits]) -> Score:
         each = [softmax(row[: len(Label)] / np.float32(self.temperature)) for row in logits]
         worst = most_severe(np.stack(each)) if len(each) > 1 else 0
         tasks = tuple(softmax(logits[worst][part] / np.float32(task.temperature)) for task, part in self._parts)

@@ -1,6 +1,7 @@
 """Judge a text: normalise, look for terms, score, decide."""
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from semantic_service.contract.tasks import Task, TaskVerdict
@@ -52,18 +53,24 @@ class Moderator:
             EmptyTextError: nothing is left of the text once it is normalised.
 
         """
-        normalised = normalise(text)
-        if not normalised.text:
-            raise EmptyTextError
-        return self.decide(normalised, self.score(normalised), scene)
+        judgement = self.judge_all([text], scene)[0]
+        if isinstance(judgement, EmptyTextError):
+            raise judgement
+        return judgement
+
+    def judge_all(self, texts: Sequence[str], scene: str = DEFAULT_SCENE) -> list[Judgement | EmptyTextError]:
+        """Judge some texts; one of which nothing is left has its error in its place."""
+        normalised = [normalise(text) for text in texts]
+        scores = iter(self.score_all([text for text in normalised if text.text]))
+        return [self.decide(text, next(scores), scene) if text.text else EmptyTextError() for text in normalised]
 
     def key(self, text: NormalisedText) -> bytes:
         """Name a score: texts with one key have one score, whatever they looked like before they were normalised."""
         return hashlib.blake2b(f"{self.model_version}\n{text.text[:MAX_CHARS]}".encode(), digest_size=16).digest()
 
-    def score(self, text: NormalisedText) -> Score:
-        """Run the model on a text that is not empty."""
-        return self._classifier.score(text.text[:MAX_CHARS])
+    def score_all(self, texts: Sequence[NormalisedText]) -> list[Score]:
+        """Run the model on texts that are not empty."""
+        return self._classifier.score_all([text.text[:MAX_CHARS] for text in texts])
 
     def decide(self, text: NormalisedText, score: Score, scene: str = DEFAULT_SCENE) -> Judgement:
         """Make a judgement of a text's score, or of the score of another text with the same key."""

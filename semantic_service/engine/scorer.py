@@ -5,7 +5,6 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import partial
 from typing import Protocol, Self
 
 from semantic_service.contract.text import NormalisedText
@@ -130,7 +129,7 @@ class Scorer:
 
     def _flight(self, moderator: Moderator, name: tuple[bool, bytes], text: NormalisedText) -> _Flight:
         loop = asyncio.get_running_loop()
-        flight = _Flight(Job(partial(moderator.score, text), lambda: call_on(loop, self._landed, name, flight)))
+        flight = _Flight(Job(moderator.score_all, text, lambda: call_on(loop, self._landed, name, flight)))
         return flight
 
     def _landed(self, name: tuple[bool, bytes], flight: _Flight) -> None:

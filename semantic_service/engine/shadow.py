@@ -88,7 +88,7 @@ class Shadow:
         if not (is_of_model and is_of_other and self._challenger.sees(answered.text_id)):
             return
         try:
-            self._workers.submit([Job(partial(self._run, answered), _nobody)])
+            self._workers.submit([Job.alone(partial(self._run, answered), _nobody)])
         except QueueFullError:
             self._count(Comparison.DROPPED)
 

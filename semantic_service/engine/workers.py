@@ -11,15 +11,17 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from itertools import groupby, islice
+from operator import attrgetter
+from typing import Any, Generic, Self, TypeVar
 
 Answer = TypeVar("Answer")
 BEHIND_THE_LOOP = 10  # nicer than the thread that reads and refuses requests, which else falls behind where more comes than can be done
 LOWEST_PRIORITY = 19  # nice
 SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
 BURST = 32  # texts a thread that may wait however slow the model is
-SHORT_QUEUE = 4  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
-TOGETHER = 4  # answers of a thread, given at once while the queue is long: whenever the loop wakes, its code has gone from the caches
+SHORT_QUEUE = 3  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
+TOGETHER = 4  # jobs that a thread does, and answers, at once while the queue is long: what they read from memory they share
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
 _SMOOTHING = 1 / 32  # of the time that a text takes
@@ -44,20 +46,29 @@ class Done(Generic[Answer]):
 class Job(Generic[Answer]):
     """A piece of work, and what became of it. Lighter than a future of the standard library, which brings a lock of its own."""
 
-    __slots__ = ("_told", "is_waiting", "outcome", "queued", "work")
+    __slots__ = ("_told", "is_waiting", "item", "outcome", "queued", "work")
 
-    def __init__(self, work: Callable[[], Answer], told: Callable[[], object]) -> None:
-        """Have `told` called once the job has ended, on the thread that ends it: a worker's, or that of who submits or cancels."""
+    def __init__(self, work: Callable[[Sequence[Any]], Sequence[Answer]], item: object, told: Callable[[], object]) -> None:
+        """Have `work` done with `item`, perhaps with other jobs' items in one call.
+
+        `told` is called once the job has ended, on the thread that ends it: a worker's, or that of who submits or cancels.
+        """
         self.work = work
+        self.item = item
         self.queued = 0.0  # by time.perf_counter
         self.is_waiting = True
         self.outcome: Done[Answer] | BaseException | None = None
         self._told = told
 
+    @classmethod
+    def alone(cls, work: Callable[[], Answer], told: Callable[[], object]) -> Self:
+        """Have something done that is not done for several at once."""
+        return cls(lambda _: [work()], None, told)
+
     def end(self, outcome: Done[Answer] | BaseException) -> None:
         """Tell what became of it."""
         told = self._told
-        del self.work, self._told  # they hold a text, and whoever holds this job
+        del self.work, self.item, self._told  # they hold a text, and whoever holds this job
         self.outcome = outcome
         told()
 
@@ -97,6 +108,11 @@ class Lanes:
             self.singles.append(jobs[0])
         elif jobs:
             self._batches.append(deque(jobs))
+
+    @property
+    def of_batches(self) -> int:
+        """How many texts of batches wait."""
+        return sum(map(len, self._batches))
 
     def take(self) -> Job[Any] | None:
         """Give the next job; None if nothing waits."""
@@ -142,6 +158,7 @@ class Workers:
         self._held = 0
         self._text_s = 0.0  # that a text takes on its thread, lately
         self._crowded_until = 0.0
+        self._single_at = -math.inf  # when the last single post came
         self._is_closed = False
         self._changed = threading.Condition()
         self._niceness = niceness
@@ -169,6 +186,8 @@ class Workers:
                     job.queued = now
                 self._held += len(jobs)
                 self._lanes.put(jobs)
+                if len(jobs) == 1:
+                    self._single_at = now
                 self._changed.notify(len(jobs))
         if refusal is not None:
             for job in refused:
@@ -184,7 +203,7 @@ class Workers:
         """
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        job = Job(work, lambda: call_on(loop, ended.set))
+        job = Job.alone(work, lambda: call_on(loop, ended.set))
         self.submit([job], within_s)
         try:
             await ended.wait()
@@ -233,41 +252,40 @@ class Workers:
 
     def _run(self) -> None:
         _give_way(self._niceness)
-        ended: list[Ended] = []
-        while (job := self._next(ended)) is not None:
-            ended.append((job, self._do(job)))
-            del job  # an idle thread keeps nobody's text
+        while jobs := self._next():
+            self._end([ended for work, alike in groupby(jobs, attrgetter("work")) for ended in self._do(work, list(alike))])
+            del jobs  # an idle thread keeps nobody's text
 
-    def _next(self, ended: list[Ended]) -> Job[Any] | None:
-        """End the jobs that it is time for, then give the next one."""
+    def _next(self) -> list[Job[Any]]:
+        """Wait for jobs; none once the workers are closed."""
         with self._changed:
-            job = self._lanes.take()
-            is_long = len(self._lanes.singles) >= SHORT_QUEUE * len(self._threads)
-        if job is None or len(ended) >= TOGETHER or not is_long:
-            self._end(ended)
-        if job is not None:
-            return job
-        with self._changed:
-            while (job := self._lanes.take()) is None and not self._is_closed:
+            while not (jobs := self._take()) and not self._is_closed:
                 self._changed.wait()
-            return job
+            return jobs
+
+    def _take(self) -> list[Job[Any]]:
+        """Take the next job, or some while the queue is long; a batch's only where no single post has come for a while."""
+        is_calm = time.perf_counter() - self._single_at > CALM_S
+        waiting = len(self._lanes.singles) + (self._lanes.of_batches if is_calm else 0)
+        return list(islice(iter(self._lanes.take, None), TOGETHER if waiting >= SHORT_QUEUE * len(self._threads) else 1))
 
     def _end(self, ended: list[Ended]) -> None:
         with self._changed:
             self._held -= len(ended)
         for job, outcome in ended:
             job.end(outcome)
-        ended.clear()
 
-    def _do(self, job: Job[Answer]) -> Done[Answer] | BaseException:
+    def _do(self, work: Callable[[Sequence[Any]], Sequence[Any]], jobs: Sequence[Job[Any]]) -> list[Ended]:
         started = time.perf_counter()
         try:
-            answer = job.work()
+            answers = work([job.item for job in jobs])
         except BaseException as error:  # noqa: BLE001 - it belongs to who asked
-            return error
+            if len(jobs) == 1:
+                return [(jobs[0], error)]
+            return [ended for job in jobs for ended in self._do(work, [job])]  # it is one's alone
         run_s = time.perf_counter() - started
-        self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
-        return Done(answer, started - job.queued, run_s)
+        self._text_s += (run_s / len(jobs) - self._text_s) * (_SMOOTHING if self._text_s else 1)
+        return [(job, Done(answer, started - job.queued, run_s)) for job, answer in zip(jobs, answers, strict=True)]
 
     @property
     def is_idle(self) -> bool:

@@ -33,11 +33,11 @@ class BlockingModerator:
         self.scored = 0
         self.key, self.decide = moderator.key, moderator.decide
 
-    def score(self, text):
+    def score_all(self, texts):
         self.entered.set()
         assert self.gate.wait(PATIENCE_S)
-        self.scored += 1
-        return self._moderator.score(text)
+        self.scored += len(texts)
+        return self._moderator.score_all(texts)
 
 
 class FailingModerator:
@@ -48,8 +48,8 @@ class FailingModerator:
     def key(self, text):
         return text.text.encode()
 
-    def score(self, text):
-        raise RuntimeError(f"can't score {text!r}")
+    def score_all(self, texts):
+        raise RuntimeError(f"can't score {texts!r}")
 
 
 class OnceFailingLive:

@@ -30,9 +30,9 @@ class Noted:
     def __getattr__(self, name):
         return getattr(self._moderator, name)
 
-    def judge(self, text):
-        self.asked.append(text)
-        return self._moderator.judge(text)
+    def judge_all(self, texts):
+        self.asked += texts
+        return self._moderator.judge_all(texts)
 
 
 def files(folder):

@@ -39,11 +39,11 @@ class KilledModerator:
     def __getattr__(self, name):
         return getattr(self._moderator, name)
 
-    def judge(self, text):
-        if not self._left:
+    def judge_all(self, texts):
+        if self._left < len(texts):
             self._kill()
-        self._left -= 1
-        return self._moderator.judge(text)
+        self._left -= len(texts)
+        return self._moderator.judge_all(texts)
 
 
 class Watched(Threads):

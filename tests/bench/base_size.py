@@ -16,6 +16,7 @@ from semantic_service.contract import bundle as bundles
 from semantic_service.contract.bundle import Bundle
 from semantic_service.settings import EMBEDDED_MODEL
 from tests import tiny_model
+from training.arrange import arrange
 from training.export import export
 from training.quantise import METHODS, quantise
 
@@ -36,6 +37,7 @@ def main() -> None:
         floats, staging = Path(folder, "floats"), Path(folder, "staging")
         export(model, tokenizer, floats)
         quantise(floats, staging, METHODS[0])
+        arrange(staging)
         shutil.copyfile(embedded.file(bundles.CARD_FILE), staging / bundles.CARD_FILE)
         described = replace(embedded.manifest, model_version="random-base", tasks=(), metrics={})
         bundles.seal(staging, replace(described, self_check=tiny_model.self_check(staging, described)), target)

@@ -67,7 +67,7 @@ def main() -> None:
     products = {shape: product(*shape) for shape in SHAPES}
     rates: dict[object, list[float]] = {name: [] for name in ("engine", *SHAPES)}
     for _ in range(options.rounds):
-        rates["engine"].append(work / processor_seconds(lambda: [classifier.logits(window) for window in windows]) / GIGA)
+        rates["engine"].append(work / processor_seconds(lambda: classifier.logits(windows)) / GIGA)
         for shape, multiply in products.items():
             rates[shape].append(OPERATIONS_A_PRODUCT / processor_seconds(multiply) / GIGA)
     print(

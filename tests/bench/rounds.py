@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from semantic_service.contract.bundle import Bundle
 from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.engine.workers import TOGETHER
 from tests.bench import engine, load, rows, servers
 from tests.bench import texts as posts
 from tests.bench.load import Outcome, Plan
@@ -20,6 +21,7 @@ from tests.bench.results import Results, p50, p99
 from tests.bench.servers import PROJECT, Server
 
 CORES = os.cpu_count() or 1
+WAYS = ((1, 1), (CORES, 1), (CORES, TOGETHER))  # for the engine: threads, and texts at once
 CONCURRENCIES = (16, 32, 64)
 LOADS = (50, 80, 120, 1000)  # percent of the capacity
 TEXTS = 20_000  # of a round: more than any measurement can use up
@@ -65,19 +67,17 @@ class Rounds:
         """Measure the engine, and what a lone request costs beyond it; give the best rate."""
         alone = engine.measure(self._classifier, texts, 1, self._seconds)
         asked = self._closed(server, texts, 1)
-        together = engine.measure(self._classifier, texts, CORES, self._seconds)
-        best = max(alone.texts_s, together.texts_s)
-        for threads, scored in ((1, alone), (CORES, together)):
-            of_engine = scored.texts_s / best
-            self._add(rows.engine(threads), **_speed(scored), **_times(scored.latencies_s), of_engine=of_engine)
+        further = {way: engine.measure(self._classifier, texts, way[0], self._seconds, way[1]) for way in WAYS[1:]}
+        best = max(scored.texts_s for scored in (alone, *further.values()))
+        for way, scored in ({WAYS[0]: alone} | further).items():
+            self._add(rows.engine(*way), **_speed(scored), **_times(scored.latencies_s), of_engine=scored.texts_s / best)
         request_s = asked.latencies_s["200"]
         beyond = p50([request - score for request, score in zip(request_s, alone.latencies_s, strict=False)])  # text by text
         self._add(rows.http(1), texts_s=asked.rate(), of_engine=asked.rate() / best, **_times(request_s), beyond_ms=1000 * beyond)
         for tokens, group in engine.by_length(self._classifier, texts[:GROUPED_TEXTS]).items():
-            for threads in (1, CORES):
-                self._add(
-                    rows.engine_at(tokens, threads), **_speed(engine.measure(self._classifier, group, threads, self._seconds * SHARE))
-                )
+            for threads, at_once in WAYS:
+                scored = engine.measure(self._classifier, group, threads, self._seconds * SHARE, at_once)
+                self._add(rows.engine_at(tokens, threads, at_once), **_speed(scored))
         return best
 
     def _http(self, server: Server, texts: list[str], best: float) -> float:

@@ -7,14 +7,14 @@ BESIDE_BATCHES = "arrival at 50 % beside batches of 256 in a loop"
 FLOOD = "spam flood (90 % the same 50 texts), cache on, concurrency 32"
 
 
-def engine(threads: int) -> str:
+def engine(threads: int, at_once: int = 1) -> str:
     """Name the bare engine's row."""
-    return f"bare engine, {threads} thread{'s' * (threads > 1)}"
+    return f"bare engine, {threads} thread{'s' * (threads > 1)}" + f", {at_once} texts at once" * (at_once > 1)
 
 
-def engine_at(tokens: int, threads: int) -> str:
+def engine_at(tokens: int, threads: int, at_once: int) -> str:
     """Name the bare engine's row for texts of up to so many tokens."""
-    return f"{engine(threads)}, texts up to {tokens} tokens"
+    return f"{engine(threads, at_once)}, up to {tokens} tokens each"
 
 
 def http(concurrency: int) -> str:

@@ -18,7 +18,7 @@ class Handed:
     ended: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self):
-        self.job = Job(self.work, self._end)
+        self.job = Job.alone(self.work, self._end)
 
     def _end(self):
         if self.told is not None:

@@ -38,8 +38,9 @@ def test_a_score_is_the_same_on_every_backend_from_any_thread_and_in_any_company
 def test_the_embedded_model_answers_alike_from_any_thread_and_in_any_company(embedded, texts, threads):
     alone = [embedded.score(text).probabilities for text in texts]
     with ThreadPoolExecutor(threads) as pool:
-        together = list(pool.map(lambda text: embedded.score(text).probabilities, reversed(texts)))
-    assert all(map(np.array_equal, together, reversed(alone)))
+        companies = list(pool.map(embedded.score_all, [texts] * threads))
+    for scores in companies:
+        assert all(map(np.array_equal, [score.probabilities for score in scores], alone))
 
 
 @pytest.fixture(scope="module")

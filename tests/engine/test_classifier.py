@@ -64,7 +64,7 @@ def test_one_bad_passage_condemns_a_long_text_wherever_it_stands(classifier, bef
 
 @given(text=posts)
 def test_the_most_severe_window_counts(classifier, text):
-    alone = [softmax(classifier.logits(window)) for window in classifier.windows(text)]
+    alone = [softmax(logits) for logits in classifier.logits(classifier.windows(text))]
     severities = [float(window @ np.arange(3)) for window in alone]
     chosen = classifier.score(text).probabilities
     assert float(chosen @ np.arange(3)) == pytest.approx(max(severities), abs=1e-5)

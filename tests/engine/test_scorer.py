@@ -43,12 +43,12 @@ class Gated:
     def key(self, text):
         return f"{self._version}{text.text}".encode()
 
-    def score(self, text):
+    def score_all(self, texts):
         assert self.gate.wait(PATIENCE_S)
-        self.texts.append(text.text)
+        self.texts += [text.text for text in texts]
         if self.error is not None:
             raise self.error
-        return self._moderator.score(text)
+        return self._moderator.score_all(texts)
 
 
 @pytest.fixture
@@ -155,7 +155,7 @@ def test_a_batch_scores_each_different_text_once_and_keeps_the_order(workers, co
     texts = ["今天", "来赌", "今天", "来赌", "疑"]
     scores = asyncio.run(_once(Scorer(workers, 8, counted), gated, texts))
     assert sorted(gated.texts) == sorted(set(texts))
-    alone = [moderator.score(normalise(text)) for text in texts]
+    alone = [moderator.score_all([normalise(text)])[0] for text in texts]
     assert [score.probabilities.tolist() for score in scores] == [score.probabilities.tolist() for score in alone]
 
 
@@ -265,7 +265,7 @@ def test_a_verdict_never_depends_on_what_is_remembered_or_asked_together(classif
             together = await score(scorer, moderator, texts)
             apart = await asyncio.gather(*(score(scorer, moderator, [text]) for text in texts))
             for text, scene, one, [other] in zip(texts, scenes, together, apart, strict=False):
-                alone = moderator.decide(text, moderator.score(text), scene)
+                alone = moderator.decide(text, moderator.score_all([text])[0], scene)
                 assert moderator.decide(text, one, scene) == moderator.decide(text, other, scene) == alone
 
     asyncio.run(run())

@@ -197,8 +197,8 @@ def test_a_failure_that_comes_back_is_said_again(start, moderator, tmp_path, cap
 class Broken:
     """A model that fails with the text on its lips."""
 
-    def score(self, text):
-        raise RuntimeError(text)
+    def score_all(self, texts):
+        raise RuntimeError(*texts)
 
 
 def test_a_challenger_that_fails_is_counted_and_never_quotes_the_text(start, moderator, caplog):

@@ -28,7 +28,7 @@ def test_further_tasks_leave_the_severity_as_it_is(classifier, both, text):
 
 @given(text=posts)
 def test_a_tasks_probabilities_are_those_of_the_most_severe_window_at_its_own_temperature(both, text):
-    logits = np.stack([both.logits(window) for window in both.windows(text)])
+    logits = np.stack(both.logits(both.windows(text)))
     worst = int(np.argmax(softmax(logits[:, :3]) @ np.arange(3, dtype=np.float32)))
     (category,) = both.score(text).tasks
     assert category == pytest.approx(softmax(logits[worst, 3:] / CATEGORY.temperature), abs=1e-6)

@@ -255,7 +255,7 @@ def test_who_asks_beforehand_hears_of_a_full_queue_only_while_it_is_crowded(time
     assert timed.is_crowded
     timed.check()  # a place has been left, see above
     submit(timed, [int])
-    with pytest.raises(QueueFullError, match="would take about 50 ms"):
+    with pytest.raises(QueueFullError, match=f"would take about {10 * (SHORT_QUEUE + 1)} ms"):
         timed.check()
 
 
@@ -270,16 +270,77 @@ def test_what_the_caller_would_not_wait_for_is_refused_and_nobody_else(timed, ga
     fill_up(timed)
 
 
+def hold(workers, gate):
+    """Keep the only thread busy until the gate opens."""
+    has_begun = threading.Event()
+    submit(workers, [lambda: has_begun.set() or wait_for(gate)])
+    assert has_begun.wait(PATIENCE_S)
+
+
 def test_while_many_wait_answers_are_given_together_and_else_at_once(wide, gate):
-    events = []
-    jobs = submit(wide, [partial(wait_for, gate)], told=partial(events.append, "told"))
-    for _ in range(SHORT_QUEUE + 2 * TOGETHER):
+    events, jobs = [], []
+    hold(wide, gate)
+    for _ in range(SHORT_QUEUE + 2 * TOGETHER - 1):
         jobs += submit(wide, [partial(events.append, "run")], told=partial(events.append, "told"))
     gate.set()
     assert jobs[-1].ended.wait(PATIENCE_S)
     groups = [(what, len(list(group))) for what, group in groupby(events)]
-    assert groups[:4] == [("run", TOGETHER - 1), ("told", TOGETHER), ("run", TOGETHER), ("told", TOGETHER)]  # the gate has one, too
-    assert groups[-2 * SHORT_QUEUE :] == [("run", 1), ("told", 1)] * SHORT_QUEUE
+    assert groups == [("run", TOGETHER), ("told", TOGETHER)] * 2 + [("run", 1), ("told", 1)] * (SHORT_QUEUE - 1)
+
+
+class Sums:
+    """Work that is done for several items in one call."""
+
+    def __init__(self, workers):
+        self._workers = workers
+        self.calls, self.jobs, self._left = [], [], threading.Semaphore(0)
+
+    def add(self, items):
+        self.calls.append(items)
+        return [item + 1 for item in items]
+
+    def ask(self, *items):
+        self.jobs += [Job(self.add, item, self._left.release) for item in items]
+        self._workers.submit(self.jobs[-len(items) :])
+
+    def outcomes(self):
+        assert all(self._left.acquire(timeout=PATIENCE_S) for _ in self.jobs)
+        return [job.outcome if isinstance(job.outcome, Exception) else job.result().answer for job in self.jobs]
+
+
+def test_what_many_wait_for_is_done_for_several_at_once_and_one_failure_is_one_jobs(wide, gate):
+    hold(wide, gate)
+    sums = Sums(wide)
+    for item in (0, 1, "two", 3, 4, 5, 6):
+        sums.ask(item)
+    gate.set()
+    numbers = sums.outcomes()
+    assert isinstance(numbers.pop(2), TypeError)
+    assert numbers == [1, 2, 4, 5, 6, 7]
+    assert sums.calls == [[0, 1, "two", 3], [0], [1], ["two"], [3], [4, 5, 6]]
+
+
+def test_unlike_work_is_not_done_in_one_call(wide, gate):
+    hold(wide, gate)
+    sums, others = Sums(wide), Sums(wide)
+    for each in (sums, others, others, sums):
+        each.ask(1)
+    gate.set()
+    assert (sums.outcomes(), others.outcomes()) == ([2, 2], [2, 2])
+    assert (sums.calls, others.calls) == ([[1], [1]], [[1, 1]])
+
+
+def test_a_batch_is_done_several_at_once_unless_single_posts_come_too(wide, gate):
+    sums = Sums(wide)
+    sums.ask(*range(9))
+    assert sums.outcomes() == list(range(1, 10))
+    assert list(map(len, sums.calls)) == [4, 4, 1]
+    hold(wide, gate)
+    beside = Sums(wide)
+    beside.ask(*range(9))
+    gate.set()
+    assert beside.outcomes() == list(range(1, 10))
+    assert list(map(len, beside.calls)) == [1] * 9
 
 
 def test_a_failure_does_not_end_the_thread(one):
@@ -291,7 +352,7 @@ def test_a_failure_does_not_end_the_thread(one):
 
 
 def test_a_single_post_that_was_given_up_hides_no_batch():
-    lanes, given_up, batch = Lanes(), Job(int, int), [Job(int, int), Job(int, int)]
+    lanes, given_up, batch = Lanes(), Job.alone(int, int), [Job.alone(int, int), Job.alone(int, int)]
     lanes.put([given_up])
     lanes.put(batch)
     given_up.is_waiting = False
@@ -301,7 +362,7 @@ def test_a_single_post_that_was_given_up_hides_no_batch():
 def test_work_for_an_event_loop_that_has_been_closed_ends_no_thread(one):
     loop = asyncio.new_event_loop()
     loop.close()
-    one.submit([Job(int, partial(call_on, loop, print))])
+    one.submit([Job.alone(int, partial(call_on, loop, print))])
     assert submit(one, [int])[0].result().answer == 0
 
 

@@ -94,7 +94,7 @@ def opened(folder):
 
 def served(folder):
     classifier = opened(folder)
-    return np.stack([classifier.logits(classifier.windows(text)[0]) for text in TEXTS])
+    return np.stack(classifier.logits([classifier.windows(text)[0] for text in TEXTS]))
 
 
 def weights(folder):

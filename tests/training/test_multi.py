@@ -125,7 +125,7 @@ def test_one_graph_computes_every_logit_as_torch_does(config, run_dir):
     exported = run_dir / "onnx" / "fp32"
     classifier = OnnxClassifier(exported / MODEL_FILE, exported / TOKENIZER_FILE, POSITIONS, tasks=config.further_tasks)
     model, _ = merged(config, run_dir, config.export.logit_adjustment)
-    assert classifier.logits(classifier.windows("好")[0]).shape == (6,)
+    assert classifier.logits(classifier.windows("好"))[0].shape == (6,)
     assert check_parity(model, classifier, [row["text"] for row in posts(40, seed=11)]) < PARITY_TOLERANCE
 
 

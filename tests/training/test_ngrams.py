@@ -43,7 +43,7 @@ def grafted(tmp_path_factory):
 @given(window=st.lists(st.integers(0, len(VOCABULARY) - 1), min_size=2, max_size=MAX_TOKENS))
 def test_a_grafted_graph_gives_the_sum_of_both_logits(grafted, window):
     plain, wide, ngrams = grafted
-    assert wide.logits(window) == pytest.approx(plain.logits(window) + ngrams.logits(window), abs=PARITY_TOLERANCE)
+    assert wide.logits([window])[0] == pytest.approx(plain.logits([window])[0] + ngrams.logits(window), abs=PARITY_TOLERANCE)
 
 
 def test_n_grams_leave_the_logits_of_further_tasks_as_they_are(grafted, tmp_path):
@@ -53,8 +53,8 @@ def test_n_grams_leave_the_logits_of_further_tasks_as_they_are(grafted, tmp_path
     graft(folder / MODEL_FILE, ngrams)
     both = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS, tasks=[CATEGORY])
     window = [2, 4, 5, 1, 3]
-    expected = [*wide.logits(window), *category_weights()[window].mean(axis=0)]
-    assert both.logits(window) == pytest.approx(np.array(expected), abs=1e-4)
+    expected = [*wide.logits([window])[0], *category_weights()[window].mean(axis=0)]
+    assert both.logits([window])[0] == pytest.approx(np.array(expected), abs=1e-4)
 
 
 def test_padding_changes_nothing(grafted):
@@ -62,7 +62,7 @@ def test_padding_changes_nothing(grafted):
     ids, mask = np.array([[2, 4, 5, 3]]), np.ones((1, 4), dtype=np.int64)
     padded = [np.pad(values, ((0, 0), (0, 3))) for values in (ids, mask)]
     answers = [
-        wide._session.run(["logits"], {"input_ids": given, "attention_mask": seen, "token_type_ids": np.zeros_like(given)})[0]
+        wide._sessions.one.run(["logits"], {"input_ids": given, "attention_mask": seen, "token_type_ids": np.zeros_like(given)})[0]
         for given, seen in ((ids, mask), padded)
     ]
     assert answers[0] == pytest.approx(answers[1], abs=1e-5)

@@ -1,0 +1,105 @@
+"""Arrange a graph for processors: for one window a run, and for several whose operations take turns, so that they share the caches."""
+
+from collections.abc import Iterator, Sequence
+from copy import deepcopy
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import onnx
+import onnxruntime
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx.external_data_helper import set_external_data
+
+from semantic_service.contract.bundle import MODEL_FILE, ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE
+from semantic_service.engine.backends import SLOWER_FUSED, Backend
+
+TOGETHER = 4  # windows a run: two bring half as much, eight little more, and a post waits for all that are with it
+SMALLEST_OUTSIDE = 1024  # bytes: smaller constants stand in the arranged graph itself
+MOST_INSIDE = 2**18  # bytes of constants that ONNX Runtime has reckoned, and that model.onnx has not
+
+
+def arrange(folder: Path) -> bool:
+    """Write the two graphs beside `folder`'s model.onnx, in which their weights stay; both compute what it does, operation by operation.
+
+    Returns:
+        Whether they were written: not if the fused graph brings large constants of its own, or has graphs within it.
+
+    """
+    fused = _fused(folder / MODEL_FILE)
+    if any(attribute.type in {AttributeProto.GRAPH, AttributeProto.GRAPHS} for node in fused.graph.node for attribute in node.attribute):
+        return False
+    if _leave_weights(fused.graph, (folder / MODEL_FILE).read_bytes()) > MOST_INSIDE:
+        return False
+    _shorten_names(fused.graph)
+    onnx.save(fused, folder / ONE_WINDOW_FILE)
+    _repeat(fused.graph, TOGETHER)
+    onnx.save(fused, folder / SEVERAL_WINDOWS_FILE)
+    return True
+
+
+def _fused(path: Path) -> ModelProto:
+    """Give the graph as ONNX Runtime rewrites it for any processor, in the order in which it runs."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    options.log_severity_level = 3  # errors: it warns that a fused graph suits this machine alone, which holds for the level above
+    with TemporaryDirectory() as aside:
+        options.optimized_model_filepath = str(Path(aside) / MODEL_FILE)
+        onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSED[Backend.CPU])
+        return onnx.load(options.optimized_model_filepath)
+
+
+def _leave_weights(graph: GraphProto, file: bytes) -> int:
+    """Point each large constant to its bytes in model.onnx; give the bytes of those that are not there."""
+    inside = 0
+    for tensor in graph.initializer:
+        if len(tensor.raw_data) >= SMALLEST_OUTSIDE:
+            offset = file.find(tensor.raw_data)
+            if offset < 0:
+                inside += len(tensor.raw_data)
+                continue
+            set_external_data(tensor, MODEL_FILE, offset, len(tensor.raw_data))
+            tensor.ClearField("raw_data")
+    return inside
+
+
+def _shorten_names(graph: GraphProto) -> None:
+    """Number whatever is neither input nor output: long names are most of a graph without weights."""
+    numbers = map(str, count())
+    short = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
+    for node in graph.node:
+        node.name = ""
+        _rename(node, {name: short.setdefault(name, next(numbers)) for name in (*node.input, *node.output)})
+    for tensor in graph.initializer:
+        tensor.name = short.setdefault(tensor.name, next(numbers))
+    del graph.value_info[:]
+
+
+def _repeat(graph: GraphProto, times: int) -> None:
+    """Let so many windows go through side by side: their inputs and outputs are numbered, each operation stands once for each in turn."""
+    shared = {tensor.name for tensor in graph.initializer} | {""}
+    nodes = [
+        _rename(deepcopy(node), {name: name if name in shared else f"{name}_{number}" for name in (*node.input, *node.output)})
+        for node in graph.node
+        for number in range(times)
+    ]
+    for field, new in (("node", nodes), ("input", list(_numbered(graph.input, times))), ("output", list(_numbered(graph.output, times)))):
+        graph.ClearField(field)
+        getattr(graph, field).extend(new)
+
+
+def _rename(node: NodeProto, names: dict[str, str]) -> NodeProto:
+    node.input[:] = [names[name] for name in node.input]
+    node.output[:] = [names[name] for name in node.output]
+    return node
+
+
+def _numbered(values: Sequence[ValueInfoProto], times: int) -> Iterator[ValueInfoProto]:
+    for number in range(times):
+        for value in values:
+            one = deepcopy(value)
+            one.name = f"{value.name}_{number}"
+            for size in one.type.tensor_type.shape.dim:
+                if size.dim_param:
+                    size.dim_param = f"{size.dim_param}_{number}"
+            yield one
