@@ -62,13 +62,14 @@ def test_auto_finds_a_backend_that_serves(tiny_bundle, classifier):
 
 
 class Timed:
-    """A classifier that takes a number of steps for a text."""
+    """A classifier that takes a number of steps for some texts."""
 
     def __init__(self, steps):
         self.steps = steps
 
-    def score(self, text):
-        return sum(range(self.steps))
+    def score_all(self, texts):
+        sum(range(self.steps))
+        return texts
 
 
 def refused():
