@@ -11,12 +11,11 @@ import onnxruntime
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
 from onnx.external_data_helper import set_external_data
 
-from semantic_service.contract.bundle import MODEL_FILE, ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE
+from semantic_service.contract.bundle import MODEL_FILE, ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE, TOGETHER
 from semantic_service.engine.backends import SLOWER_FUSED, Backend
 
-TOGETHER = 4  # windows a run: two bring half as much, eight little more, and a post waits for all that are with it
 SMALLEST_OUTSIDE = 1024  # bytes: smaller constants stand in the arranged graph itself
-MOST_INSIDE = 2**18  # bytes of constants that ONNX Runtime has reckoned, and that model.onnx has not
+MOST_INSIDE = 2**18  # bytes of such constants as model.onnx does not hold, since ONNX Runtime reckons them
 
 
 def arrange(folder: Path) -> bool:

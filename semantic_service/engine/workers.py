@@ -15,13 +15,14 @@ from itertools import groupby, islice
 from operator import attrgetter
 from typing import Any, Generic, Self, TypeVar
 
+from semantic_service.contract.bundle import TOGETHER
+
 Answer = TypeVar("Answer")
 BEHIND_THE_LOOP = 10  # nicer than the thread that reads and refuses requests, which else falls behind where more comes than can be done
 LOWEST_PRIORITY = 19  # nice
 SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
 BURST = 32  # texts a thread that may wait however slow the model is
 SHORT_QUEUE = 3  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
-TOGETHER = 4  # jobs that a thread does, and answers, at once while the queue is long: what they read from memory they share
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
 _SMOOTHING = 1 / 32  # of the time that a text takes
@@ -36,7 +37,7 @@ class QueueFullError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Done(Generic[Answer]):
-    """A piece of work's answer, how long it had waited and how long it took, in seconds."""
+    """A piece of work's answer, how long it had waited, and its share of the time that the run took, in seconds."""
 
     answer: Answer
     queue_s: float
@@ -264,7 +265,7 @@ class Workers:
             return jobs
 
     def _take(self) -> list[Job[Any]]:
-        """Take the next job, or some while the queue is long; a batch's only where no single post has come for a while."""
+        """Take the next job, or as many as a graph takes while the queue is long; a batch's only where no single post came lately."""
         is_calm = time.perf_counter() - self._single_at > CALM_S
         waiting = len(self._lanes.singles) + (self._lanes.of_batches if is_calm else 0)
         return list(islice(iter(self._lanes.take, None), TOGETHER if waiting >= SHORT_QUEUE * len(self._threads) else 1))
@@ -283,8 +284,8 @@ class Workers:
             if len(jobs) == 1:
                 return [(jobs[0], error)]
             return [ended for job in jobs for ended in self._do(work, [job])]  # it is one's alone
-        run_s = time.perf_counter() - started
-        self._text_s += (run_s / len(jobs) - self._text_s) * (_SMOOTHING if self._text_s else 1)
+        run_s = (time.perf_counter() - started) / len(jobs)
+        self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
         return [(job, Done(answer, started - job.queued, run_s)) for job, answer in zip(jobs, answers, strict=True)]
 
     @property

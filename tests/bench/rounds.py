@@ -11,9 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from semantic_service.contract.bundle import Bundle
+from semantic_service.contract.bundle import TOGETHER, Bundle
 from semantic_service.engine.classifier import OnnxClassifier
-from semantic_service.engine.workers import TOGETHER
 from tests.bench import engine, load, rows, servers
 from tests.bench import texts as posts
 from tests.bench.load import Outcome, Plan

@@ -12,6 +12,7 @@ from semantic_service.contract.bundle import (
     MODEL_FILE,
     ONE_WINDOW_FILE,
     SEVERAL_WINDOWS_FILE,
+    TOGETHER,
     TOKENIZER_FILE,
     Bundle,
     CorruptBundleError,
@@ -21,7 +22,7 @@ from semantic_service.contract.registry import Registry
 from semantic_service.engine.classifier import OnnxClassifier
 from tests.tiny_encoder import WIDTH, write_encoder
 from tests.tiny_model import MAX_TOKENS, copy_of, manifest, stage
-from training.arrange import MOST_INSIDE, TOGETHER, arrange
+from training.arrange import MOST_INSIDE, arrange
 
 INPUTS = ("input_ids", "attention_mask")
 posts = st.lists(st.text("赌彩疑中今天好，abc", min_size=1, max_size=40), min_size=1, max_size=9)
