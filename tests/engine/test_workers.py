@@ -6,8 +6,8 @@ from itertools import groupby
 
 import pytest
 
-from semantic_service.engine import workers as module
 from semantic_service.contract.bundle import TOGETHER
+from semantic_service.engine import workers as module
 from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, Job, Lanes, QueueFullError, Workers, call_on
 from tests.deadline import PATIENCE_S
 from tests.engine.jobs import submit
