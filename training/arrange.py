@@ -8,24 +8,27 @@ from tempfile import TemporaryDirectory
 
 import onnx
 import onnxruntime
-from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, ValueInfoProto
+from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.external_data_helper import set_external_data
 
 from semantic_service.contract.bundle import MODEL_FILE, ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE, TOGETHER
 from semantic_service.engine.backends import SLOWER_FUSED, Backend
 
 SMALLEST_OUTSIDE = 1024  # bytes: smaller constants stand in the arranged graph itself
+ATTENTION_OPSET, ATTENTION_IR = 23, 10  # of ONNX, since which it has an Attention of its own
 MOST_INSIDE = 2**18  # bytes of such constants as model.onnx does not hold, since ONNX Runtime reckons them
 
 
 def arrange(folder: Path) -> bool:
-    """Write the two graphs beside `folder`'s model.onnx, in which their weights stay; both compute what it does, operation by operation.
+    """Write the two graphs beside `folder`'s model.onnx, where their weights stay: both compute what it does, for windows without padding.
 
     Returns:
         Whether they were written: not if the fused graph brings large constants of its own, or has graphs within it.
 
     """
-    fused = _fused(folder / MODEL_FILE)
+    model = onnx.load(folder / MODEL_FILE)
+    _split_attention(model)
+    fused = _fused(model)
     if any(attribute.type in {AttributeProto.GRAPH, AttributeProto.GRAPHS} for node in fused.graph.node for attribute in node.attribute):
         return False
     if _leave_weights(fused.graph, (folder / MODEL_FILE).read_bytes()) > MOST_INSIDE:
@@ -37,14 +40,47 @@ def arrange(folder: Path) -> bool:
     return True
 
 
-def _fused(path: Path) -> ModelProto:
+def _split_attention(model: ModelProto) -> None:
+    """Let each int8 attention be a product, a split and ONNX's own Attention, to the same effect in less time; no token is masked."""
+    nodes: list[NodeProto] = []
+    for node in model.graph.node:
+        nodes += _parts(node) if node.op_type == "QAttention" else [node]
+    if len(nodes) > len(model.graph.node):
+        model.ir_version = max(model.ir_version, ATTENTION_IR)
+        for opset in model.opset_import:
+            if not opset.domain:
+                opset.version = max(opset.version, ATTENTION_OPSET)
+    model.graph.ClearField("node")
+    model.graph.node.extend(nodes)
+
+
+def _parts(attention: NodeProto) -> list[NodeProto]:
+    """Take ONNX Runtime's QAttention apart: one product for queries, keys and values, as the quantiser writes it for other matrices."""
+    tokens, weights, bias, tokens_scale, weights_scale, _, tokens_zero, weights_zero, *_ = attention.input
+    heads = next(attribute.i for attribute in attention.attribute if attribute.name == "num_heads")
+    scale, whole, floats, scaled, packed, *three = (
+        f"{attention.name}_{part}" for part in ("scale", "whole", "floats", "scaled", "packed", "query", "key", "value")
+    )
+    return [
+        helper.make_node("Mul", [tokens_scale, weights_scale], [scale]),
+        helper.make_node("MatMulInteger", [tokens, weights, tokens_zero, weights_zero], [whole]),
+        helper.make_node("Cast", [whole], [floats], to=TensorProto.FLOAT),
+        helper.make_node("Mul", [floats, scale], [scaled]),
+        helper.make_node("Add", [scaled, bias], [packed]),
+        helper.make_node("Split", [packed], three, axis=2, num_outputs=3),
+        helper.make_node("Attention", three, attention.output, q_num_heads=heads, kv_num_heads=heads),
+    ]
+
+
+def _fused(model: ModelProto) -> ModelProto:
     """Give the graph as ONNX Runtime rewrites it for any processor, in the order in which it runs."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     options.log_severity_level = 3  # errors: it warns that a fused graph suits this machine alone, which holds for the level above
     with TemporaryDirectory() as aside:
         options.optimized_model_filepath = str(Path(aside) / MODEL_FILE)
-        onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"], disabled_optimizers=SLOWER_FUSED[Backend.CPU])
+        serialised, disabled = model.SerializeToString(), SLOWER_FUSED[Backend.CPU]
+        onnxruntime.InferenceSession(serialised, options, ["CPUExecutionProvider"], disabled_optimizers=disabled)
         return onnx.load(options.optimized_model_filepath)
 
 

@@ -20,18 +20,23 @@ from semantic_service.contract.bundle import (
 )
 from semantic_service.contract.registry import Registry
 from semantic_service.engine.classifier import OnnxClassifier
-from tests.tiny_encoder import WIDTH, write_encoder
+from tests.tiny_encoder import write_encoder
 from tests.tiny_model import MAX_TOKENS, copy_of, manifest, stage
-from training.arrange import MOST_INSIDE, arrange
+from training.arrange import MOST_INSIDE, SMALLEST_OUTSIDE, arrange
+from training.quantise import METHODS, quantise
 
 INPUTS = ("input_ids", "attention_mask")
+SIZES = {TensorProto.FLOAT: 4, TensorProto.INT8: 1, TensorProto.UINT8: 1, TensorProto.INT32: 4, TensorProto.INT64: 8}
 posts = st.lists(st.text("赌彩疑中今天好，abc", min_size=1, max_size=40), min_size=1, max_size=9)
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
+@pytest.fixture(scope="module", params=["floats", *METHODS[:2]], ids=str)
+def bundle(request, tmp_path_factory):
     staging = stage(tmp_path_factory.mktemp("arranged") / "staging")
     write_encoder(staging / MODEL_FILE, "first")
+    if request.param != "floats":
+        quantise(staging, staging.with_name("int8"), request.param)
+        (staging.with_name("int8") / MODEL_FILE).replace(staging / MODEL_FILE)
     assert arrange(staging)
     return seal(staging, manifest(staging), staging.with_name("bundle"))
 
@@ -58,7 +63,10 @@ def test_scores_are_those_of_the_plain_graph_in_any_company(plain, arranged, tex
 
 def test_several_windows_take_turns_operation_by_operation(bundle):
     one, several = (onnx.load(bundle.file(name), load_external_data=False).graph for name in (ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE))
-    assert [node.op_type for node in several.node] == [node.op_type for node in one.node for _ in range(TOGETHER)]
+    kinds = [node.op_type for node in one.node]
+    assert [node.op_type for node in several.node] == [kind for kind in kinds for _ in range(TOGETHER)]
+    assert "Attention" in kinds
+    assert "QAttention" not in kinds
     assert [value.name for value in several.input] == [f"{name}_{number}" for number in range(TOGETHER) for name in INPUTS]
     assert [value.name for value in several.output] == [f"logits_{number}" for number in range(TOGETHER)]
 
@@ -66,8 +74,11 @@ def test_several_windows_take_turns_operation_by_operation(bundle):
 def test_large_weights_stay_in_the_plain_graph(bundle):
     for name in FURTHER_FILES:
         constants = onnx.load(bundle.file(name), load_external_data=False).graph.initializer
-        assert sum(constant.data_location == TensorProto.EXTERNAL for constant in constants) >= 4  # two matrices a layer
-        assert all(len(constant.raw_data) < 4 * WIDTH * WIDTH for constant in constants)
+        assert all(len(constant.raw_data) < SMALLEST_OUTSIDE for constant in constants)
+        outside = [constant for constant in constants if constant.data_location == TensorProto.EXTERNAL]
+        assert (
+            len(outside) == sum(int(np.prod(constant.dims)) * SIZES[constant.data_type] >= SMALLEST_OUTSIDE for constant in constants) > 0
+        )
 
 
 def write_graph(path, nodes, constants):
