@@ -48,7 +48,7 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
     staging.mkdir()
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
-    if chosen.precision == "int8":  # of floats, the weights would be in memory twice for less
+    if chosen.precision == "int8":  # in floats, the second copy of the weights in memory would be large
         arrange(staging)
     (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
