@@ -49,7 +49,7 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
     if chosen.precision == "int8":  # in floats, the second copy of the weights in memory would be large
-        arrange(staging)
+        print(f"processors: {'four windows side by side' if arrange(staging) else 'one window at a time'}", flush=True)
     (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
         model_version=version,
