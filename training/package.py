@@ -8,8 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from semantic_service.contract.bundle import CARD_FILE, CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE, Bundle, Manifest, SelfCheck, seal
+from semantic_service.contract.bundle import (
+    CARD_FILE,
+    CONFIG_FILE,
+    FURTHER_FILES,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    Bundle,
+    Manifest,
+    SelfCheck,
+    seal,
+)
 from semantic_service.contract.text import normalise
+from semantic_service.engine.backends import Sessions, open_arranged
 from semantic_service.engine.classifier import OnnxClassifier
 from training.arrange import arrange
 from training.config import TrainConfig
@@ -49,7 +60,8 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
     if chosen.precision == "int8":  # in floats, the second copy of the weights in memory would be large
-        print(f"processors: {'four windows side by side' if arrange(staging) else 'one window at a time'}", flush=True)
+        is_arranged = arrange(staging) and _is_same(config, chosen, staging)
+        print(f"processors: {'several windows side by side' if is_arranged else 'one window at a time'}", flush=True)
     (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
         model_version=version,
@@ -61,21 +73,27 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
         data_digest=product.data_digest,
         git_revision=git_revision(),
         train_config=config.model_dump(mode="json"),
-        self_check=_self_check(config, chosen),
+        self_check=_self_check(config, chosen, chosen.folder / MODEL_FILE),
         sha256={},
         tasks=chosen.tasks,
     )
     return seal(staging, manifest, target, signer(config))
 
 
-def _self_check(config: TrainConfig, chosen: Candidate) -> tuple[SelfCheck, ...]:
-    model, tokenizer = chosen.folder / MODEL_FILE, chosen.folder / TOKENIZER_FILE
-    classifier = OnnxClassifier(model, tokenizer, config.model.max_tokens, chosen.temperature, chosen.tasks)
-    checks = []
-    for text in SELF_CHECK_TEXTS:
-        score = classifier.score(normalise(text).text)
-        checks.append(SelfCheck(text, tuple(map(float, np.concatenate((score.probabilities, *score.tasks))))))
-    return tuple(checks)
+def _is_same(config: TrainConfig, chosen: Candidate, staging: Path) -> bool:
+    """Whether the arranged graphs answer as model.onnx does, bit for bit; if not, they are removed."""
+    is_same = _self_check(config, chosen, open_arranged(staging)) == _self_check(config, chosen, staging / MODEL_FILE)
+    if not is_same:
+        for name in FURTHER_FILES:
+            (staging / name).unlink()
+    return is_same
+
+
+def _self_check(config: TrainConfig, chosen: Candidate, model: Path | Sessions) -> tuple[SelfCheck, ...]:
+    classifier = OnnxClassifier(model, chosen.folder / TOKENIZER_FILE, config.model.max_tokens, chosen.temperature, chosen.tasks)
+    scores = classifier.score_all([normalise(text).text for text in SELF_CHECK_TEXTS])
+    each = [np.concatenate((score.probabilities, *score.tasks)) for score in scores]
+    return tuple(SelfCheck(text, tuple(map(float, score))) for text, score in zip(SELF_CHECK_TEXTS, each, strict=True))
 
 
 def model_card(config: TrainConfig, version: str, product: Product) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime import InferenceSession
 
-from semantic_service.contract.bundle import MODEL_FILE, ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE, Bundle, BundleError
+from semantic_service.contract.bundle import FURTHER_FILES, MODEL_FILE, ONE_WINDOW_FILE, Bundle, BundleError
 
 
 class BackendError(BundleError):
@@ -60,7 +60,12 @@ def open_sessions(bundle: Bundle, backend: Backend) -> Sessions:
     """
     if backend is not Backend.CPU or ONE_WINDOW_FILE not in bundle.names:
         return Sessions(open_session(bundle.file(MODEL_FILE), backend))
-    return Sessions(*(_open_arranged(bundle.file(name)) for name in (ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE)))
+    return open_arranged(bundle.path)
+
+
+def open_arranged(folder: Path) -> Sessions:
+    """Open the graphs in a folder that were arranged for processors."""
+    return Sessions(*(_open_as_written(folder / name) for name in FURTHER_FILES))
 
 
 def open_session(model: Path, backend: Backend = Backend.CPU) -> InferenceSession:
@@ -84,7 +89,7 @@ def open_session(model: Path, backend: Backend = Backend.CPU) -> InferenceSessio
     return session
 
 
-def _open_arranged(graph: Path) -> InferenceSession:
+def _open_as_written(graph: Path) -> InferenceSession:
     """Open a graph that is to run as it is written, operation by operation."""
     _share_arena()
     options = _options()
