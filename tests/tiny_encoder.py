@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tests.tiny_model import VOCABULARY
 
-WIDTH, HEADS, LAYERS = 32, 2, 2
+WIDTH, HEADS, LAYERS = 64, 2, 2
 ONNX_RUNTIME = "com.microsoft"
 HEADS_OF = {"first": ("Gather", ["tokens", "zero"], {"axis": 1}), "mean": ("ReduceMean", ["tokens"], {"axes": [1], "keepdims": 0})}
 

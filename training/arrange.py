@@ -1,6 +1,6 @@
-"""Arrange a graph for processors: for one window a run, and for several whose operations take turns, so that they share the caches."""
+"""Arrange a graph for processors: for one window a run, or for several whose operations take turns, so that they share the caches."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
@@ -11,19 +11,23 @@ import onnxruntime
 from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto, helper
 from onnx.external_data_helper import set_external_data
 
-from semantic_service.contract.bundle import MODEL_FILE, ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE, TOGETHER
+from semantic_service.contract.bundle import ARRANGED_FILE, MODEL_FILE, TOGETHER
 from semantic_service.engine.backends import SLOWER_FUSED, Backend
 
 SMALLEST_OUTSIDE = 1024  # bytes: smaller constants stand in the arranged graph itself
+SMALLEST_SHARED = 2**13  # bytes: smaller constants stand in each branch, since what a branch takes from around it costs every run
 ATTENTION_OPSET, ATTENTION_IR = 23, 10  # of ONNX, since which it has an Attention of its own
 MOST_INSIDE = 2**18  # bytes of such constants as model.onnx does not hold, since ONNX Runtime reckons them
 
 
 def arrange(folder: Path) -> bool:
-    """Write the two graphs beside `folder`'s model.onnx, where their weights stay: both compute what it does, for windows without padding.
+    """Write a graph beside `folder`'s model.onnx, where its weights stay: it computes what that does, for windows without padding.
+
+    It takes one window as model.onnx does. With `several` true it takes four, the further ones as `input_ids_1` and so on, and gives
+    `logits`, `logits_1` and so on; these inputs may be left out.
 
     Returns:
-        Whether they were written: not if the fused graph brings large constants of its own, or has graphs within it.
+        Whether it was written: not if the fused graph brings large constants of its own, or has graphs within it.
 
     """
     model = onnx.load(folder / MODEL_FILE)
@@ -33,10 +37,8 @@ def arrange(folder: Path) -> bool:
         return False
     if _leave_weights(fused.graph, (folder / MODEL_FILE).read_bytes()) > MOST_INSIDE:
         return False
-    _shorten_names(fused.graph)
-    onnx.save(fused, folder / ONE_WINDOW_FILE)
-    _repeat(fused.graph, TOGETHER)
-    onnx.save(fused, folder / SEVERAL_WINDOWS_FILE)
+    _branch(fused.graph)
+    onnx.save(fused, folder / ARRANGED_FILE)
     return True
 
 
@@ -99,28 +101,55 @@ def _leave_weights(graph: GraphProto, file: bytes) -> int:
 
 
 def _shorten_names(graph: GraphProto) -> None:
-    """Number whatever is neither input nor output: long names are most of a graph without weights."""
+    """Number whatever is not an input: long names are most of a graph without weights."""
     numbers = map(str, count())
-    short = {value.name: value.name for value in (*graph.input, *graph.output)} | {"": ""}
+    short = {value.name: value.name for value in graph.input} | {"": ""}
     for node in graph.node:
         node.name = ""
         _rename(node, {name: short.setdefault(name, next(numbers)) for name in (*node.input, *node.output)})
-    for tensor in graph.initializer:
-        tensor.name = short.setdefault(tensor.name, next(numbers))
+    for named in (*graph.initializer, *graph.output):
+        named.name = short.setdefault(named.name, next(numbers))
     del graph.value_info[:]
 
 
-def _repeat(graph: GraphProto, times: int) -> None:
-    """Let so many windows go through side by side: their inputs and outputs are numbered, each operation stands once for each in turn."""
-    shared = {tensor.name for tensor in graph.initializer} | {""}
-    nodes = [
-        _rename(deepcopy(node), {name: name if name in shared else f"{name}_{number}" for name in (*node.input, *node.output)})
+def _branch(graph: GraphProto) -> None:
+    """Make the graph a choice between itself and itself several times side by side, with one set of large constants around both.
+
+    ONNX Runtime repacks a matrix once for both. A choice gives as many results either way: the one of one window stands for all.
+    """
+    results = _numbered(graph.output)
+    _shorten_names(graph)
+    (result,) = (value.name for value in graph.output)
+    copies = [helper.make_node("Identity", [result], [_numbered_name(result, number)]) for number in range(1, TOGETHER)]
+    sides = {"then_branch": _side_by_side(graph), "else_branch": [*graph.node, *copies]}
+    small = [tensor for tensor in graph.initializer if _outside(tensor) < SMALLEST_SHARED]
+    branches = {name: helper.make_graph(nodes, name, [], _numbered(graph.output), small) for name, nodes in sides.items()}
+    choice = helper.make_node("If", ["several"], [value.name for value in results], **branches)
+    entries = [*_numbered(graph.input), helper.make_tensor_value_info("several", TensorProto.BOOL, [])]
+    large = [tensor for tensor in graph.initializer if _outside(tensor) >= SMALLEST_SHARED]
+    defaults = list(map(_nothing, entries[len(graph.input) :]))
+    graph.CopyFrom(helper.make_graph([choice], graph.name, entries, results, [*large, *defaults]))
+
+
+def _nothing(value: ValueInfoProto) -> TensorProto:
+    """Give an input a default, so that it may be left out: a zero, or false."""
+    kind = value.type.tensor_type
+    return helper.make_tensor(value.name, kind.elem_type, [1] * len(kind.shape.dim), [0])
+
+
+def _side_by_side(graph: GraphProto) -> list[NodeProto]:
+    """Let each operation stand once for each window in turn; the names of all but the first are numbered."""
+    constants = {tensor.name for tensor in graph.initializer} | {""}
+    return [
+        _rename(deepcopy(node), {name: name if name in constants else _numbered_name(name, number) for name in (*node.input, *node.output)})
         for node in graph.node
-        for number in range(times)
+        for number in range(TOGETHER)
     ]
-    for field, new in (("node", nodes), ("input", list(_numbered(graph.input, times))), ("output", list(_numbered(graph.output, times)))):
-        graph.ClearField(field)
-        getattr(graph, field).extend(new)
+
+
+def _outside(tensor: TensorProto) -> int:
+    """Give how many of a constant's bytes are in model.onnx: all or none."""
+    return next((int(entry.value) for entry in tensor.external_data if entry.key == "length"), 0)
 
 
 def _rename(node: NodeProto, names: dict[str, str]) -> NodeProto:
@@ -129,12 +158,19 @@ def _rename(node: NodeProto, names: dict[str, str]) -> NodeProto:
     return node
 
 
-def _numbered(values: Sequence[ValueInfoProto], times: int) -> Iterator[ValueInfoProto]:
-    for number in range(times):
+def _numbered(values: Iterable[ValueInfoProto]) -> list[ValueInfoProto]:
+    """Give values of the first window again for each window."""
+    all_values = []
+    for number in range(TOGETHER):
         for value in values:
             one = deepcopy(value)
-            one.name = f"{value.name}_{number}"
+            one.name = _numbered_name(value.name, number)
             for size in one.type.tensor_type.shape.dim:
                 if size.dim_param:
-                    size.dim_param = f"{size.dim_param}_{number}"
-            yield one
+                    size.dim_param = _numbered_name(size.dim_param, number)
+            all_values.append(one)
+    return all_values
+
+
+def _numbered_name(name: str, number: int) -> str:
+    return f"{name}_{number}" if number else name

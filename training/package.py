@@ -7,11 +7,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from onnxruntime import InferenceSession
 
 from semantic_service.contract.bundle import (
+    ARRANGED_FILE,
     CARD_FILE,
     CONFIG_FILE,
-    FURTHER_FILES,
     MODEL_FILE,
     TOKENIZER_FILE,
     Bundle,
@@ -20,7 +21,7 @@ from semantic_service.contract.bundle import (
     seal,
 )
 from semantic_service.contract.text import normalise
-from semantic_service.engine.backends import Sessions, open_arranged
+from semantic_service.engine.backends import open_arranged
 from semantic_service.engine.classifier import OnnxClassifier
 from training.arrange import arrange
 from training.config import TrainConfig
@@ -59,9 +60,8 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
     staging.mkdir()
     for name in (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE):
         shutil.copyfile(chosen.folder / name, staging / name)
-    if chosen.precision == "int8":  # in floats, the second copy of the weights in memory would be large
-        is_arranged = arrange(staging) and _is_same(config, chosen, staging)
-        print(f"processors: {'several windows side by side' if is_arranged else 'one window at a time'}", flush=True)
+    is_arranged = arrange(staging) and _is_same(config, chosen, staging)
+    print(f"processors: {'several windows side by side' if is_arranged else 'one window at a time'}", flush=True)
     (staging / CARD_FILE).write_text(model_card(config, version, product), encoding="utf-8")
     manifest = Manifest(
         model_version=version,
@@ -81,15 +81,15 @@ def package(config: TrainConfig, version: str, target: Path, product: Product) -
 
 
 def _is_same(config: TrainConfig, chosen: Candidate, staging: Path) -> bool:
-    """Whether the arranged graphs answer as model.onnx does, bit for bit; if not, they are removed."""
-    is_same = _self_check(config, chosen, open_arranged(staging)) == _self_check(config, chosen, staging / MODEL_FILE)
+    """Whether the arranged graph answers as model.onnx does, bit for bit; if not, it is removed."""
+    arranged = staging / ARRANGED_FILE
+    is_same = _self_check(config, chosen, open_arranged(arranged)) == _self_check(config, chosen, staging / MODEL_FILE)
     if not is_same:
-        for name in FURTHER_FILES:
-            (staging / name).unlink()
+        arranged.unlink()
     return is_same
 
 
-def _self_check(config: TrainConfig, chosen: Candidate, model: Path | Sessions) -> tuple[SelfCheck, ...]:
+def _self_check(config: TrainConfig, chosen: Candidate, model: Path | InferenceSession) -> tuple[SelfCheck, ...]:
     classifier = OnnxClassifier(model, chosen.folder / TOKENIZER_FILE, config.model.max_tokens, chosen.temperature, chosen.tasks)
     scores = classifier.score_all([normalise(text).text for text in SELF_CHECK_TEXTS])
     each = [np.concatenate((score.probabilities, *score.tasks)) for score in scores]

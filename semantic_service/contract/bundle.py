@@ -18,12 +18,10 @@ TOKENIZER_FILE = "tokenizer.json"
 CONFIG_FILE = "config.json"
 CARD_FILE = "README.md"
 TOGETHER = 4  # windows side by side: two gain half as much, eight little more, and each waits for all that are with it
-ONE_WINDOW_FILE = "cpu-1.onnx"  # the same graph as processors run it, its weights in model.onnx: for one window a run,
-SEVERAL_WINDOWS_FILE = f"cpu-{TOGETHER}.onnx"  # and for several
+ARRANGED_FILE = "cpu.onnx"  # the same graph as processors run it, for one window a run or several; its weights are in model.onnx
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "manifest.sig"  # there if the bundle is signed: of the manifest, which holds the digest of every other file
 BUNDLE_FILES = (MODEL_FILE, TOKENIZER_FILE, CONFIG_FILE, CARD_FILE)
-FURTHER_FILES = (ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE)  # both or neither
 MIN_TOKENS = 8  # of a window
 SELF_CHECK_TOLERANCE = 1e-3  # absolute, on probabilities
 
@@ -193,7 +191,7 @@ class Bundle:
     @property
     def names(self) -> list[str]:
         """List the files that the manifest vouches for."""
-        return [name for name in (*BUNDLE_FILES, *FURTHER_FILES) if name in self.manifest.sha256]
+        return [name for name in (*BUNDLE_FILES, ARRANGED_FILE) if name in self.manifest.sha256]
 
 
 def _verify(path: Path, digest: str) -> None:
@@ -222,7 +220,7 @@ def seal(staging: Path, manifest: Manifest, target: Path, sign: Callable[[Path],
     """
     if target.exists():
         raise FileExistsError(f"{target} exists, and bundles never change: choose another version")
-    names = [*BUNDLE_FILES, *(name for name in FURTHER_FILES if (staging / name).is_file())]
+    names = [*BUNDLE_FILES, *([ARRANGED_FILE] if (staging / ARRANGED_FILE).is_file() else [])]
     for name in names:
         if not (staging / name).is_file():
             raise IncompleteBundleError(f"{staging / name}: missing, so the bundle can't be sealed")

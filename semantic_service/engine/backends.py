@@ -1,6 +1,5 @@
 """What runs a graph: ONNX Runtime's kernels for the processor, or an execution provider that another build of it brings."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
@@ -8,7 +7,7 @@ from pathlib import Path
 import onnxruntime
 from onnxruntime import InferenceSession
 
-from semantic_service.contract.bundle import FURTHER_FILES, MODEL_FILE, ONE_WINDOW_FILE, Bundle, BundleError
+from semantic_service.contract.bundle import ARRANGED_FILE, MODEL_FILE, Bundle, BundleError
 
 
 class BackendError(BundleError):
@@ -43,29 +42,16 @@ def backends_here() -> list[Backend]:
     return [backend for backend, providers in _PROVIDERS.items() if providers[0] in known]
 
 
-@dataclass(frozen=True, slots=True)
-class Sessions:
-    """A graph for one window a run and, if there is one, the same for several windows side by side."""
-
-    one: InferenceSession
-    several: InferenceSession | None = None
-
-
-def open_sessions(bundle: Bundle, backend: Backend) -> Sessions:
-    """Open a bundle's graphs for callers that bring a thread each.
+def open_bundle(bundle: Bundle, backend: Backend) -> InferenceSession:
+    """Open a bundle's graph for callers that bring a thread each.
 
     Raises:
         BackendError: the backend is not here.
 
     """
-    if backend is not Backend.CPU or ONE_WINDOW_FILE not in bundle.names:
-        return Sessions(open_session(bundle.file(MODEL_FILE), backend))
-    return open_arranged(bundle.path)
-
-
-def open_arranged(folder: Path) -> Sessions:
-    """Open the graphs in a folder that were arranged for processors."""
-    return Sessions(*(_open_as_written(folder / name) for name in FURTHER_FILES))
+    if backend is not Backend.CPU or ARRANGED_FILE not in bundle.names:
+        return open_session(bundle.file(MODEL_FILE), backend)
+    return open_arranged(bundle.file(ARRANGED_FILE))
 
 
 def open_session(model: Path, backend: Backend = Backend.CPU) -> InferenceSession:
@@ -89,12 +75,12 @@ def open_session(model: Path, backend: Backend = Backend.CPU) -> InferenceSessio
     return session
 
 
-def _open_as_written(graph: Path) -> InferenceSession:
-    """Open a graph that is to run as it is written, operation by operation."""
+def open_arranged(graph: Path) -> InferenceSession:
+    """Open a graph that was arranged for processors: it is to run as it is written, operation by operation."""
     _share_arena()
     options = _options()
     options.add_session_config_entry("session.use_env_allocators", "1")
-    options.enable_mem_pattern = False  # it would plan each graph's memory by itself
+    options.enable_mem_pattern = False  # it would plan each branch's memory by itself
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.execution_order = onnxruntime.ExecutionOrder.PRIORITY_BASED  # else one window would be run behind the other
     return InferenceSession(graph, options, providers=list(_PROVIDERS[Backend.CPU]))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,14 @@ from semantic_service.contract.bundle import MODEL_FILE, SELF_CHECK_TOLERANCE, T
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from semantic_service.contract.text import normalise
-from semantic_service.engine.backends import Backend, BackendError, Sessions, open_session, open_sessions
+from semantic_service.engine.backends import Backend, BackendError, open_bundle, open_session
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
 
 OVERLAP = 4  # neighbouring windows share 1/4 of their tokens
 _SEVERITY = np.arange(len(Label), dtype=np.float32)
+_YES = np.array(True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,21 +42,22 @@ class OnnxClassifier:
     """
 
     def __init__(
-        self, model: Path | Sessions, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()
+        self, model: Path | InferenceSession, tokenizer: Path, max_tokens: int, temperature: float = 1.0, tasks: Sequence[Task] = ()
     ) -> None:
         """Take an ONNX graph, open already or not, with `input_ids` (if it has them also `attention_mask`, `token_type_ids`) and `logits`.
 
-        The logits are the severity's three, then those of each of the `tasks` in turn.
+        The logits are the severity's three, then those of each of the `tasks` in turn. A graph that was arranged for several
+        windows side by side takes further ones as `input_ids_1` and so on, and gives `logits_1` and so on, when `several` is true.
         """
-        self._sessions = Sessions(open_session(model)) if isinstance(model, Path) else model
-        self._inputs = tuple(value.name for value in self._sessions.one.get_inputs())
-        self._together = 1 if self._sessions.several is None else len(self._sessions.several.get_outputs())
+        self._session = open_session(model) if isinstance(model, Path) else model
+        self._inputs = tuple(value.name for value in self._session.get_inputs())
+        self._together = sum(value.name.startswith("logits") for value in self._session.get_outputs())
         self._masks_by_length: dict[int, dict[str, NDArray[np.int64]]] = {}
         ends = list(accumulate((len(task.labels) for task in tasks), initial=len(Label)))
         self._parts = tuple(
             (task, slice(start, end)) for task, (start, end) in zip(tasks, pairwise(ends), strict=True)
         )  # each task's logits
-        _check_shape(self._sessions.one, ends[-1])
+        _check_shape(self._session, ends[-1])
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(max_tokens, stride=max_tokens // OVERLAP)
@@ -74,8 +76,8 @@ class OnnxClassifier:
         """
         manifest = bundle.manifest
         try:
-            sessions, tokenizer = open_sessions(bundle, backend), bundle.file(TOKENIZER_FILE)
-            classifier = cls(sessions, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
+            session, tokenizer = open_bundle(bundle, backend), bundle.file(TOKENIZER_FILE)
+            classifier = cls(session, tokenizer, manifest.max_tokens, manifest.temperature, manifest.tasks)
         except BackendError:
             raise
         except Exception as error:  # ONNX Runtime and tokenizers raise their own, unrelated classes
@@ -110,13 +112,17 @@ class OnnxClassifier:
     def logits(self, windows: Sequence[Sequence[int]]) -> list[Logits]:
         """Run windows: of each, logits [3], then those of the further tasks. They are the same, bit by bit, in whatever company."""
         rows: list[Logits] = []
-        if self._sessions.several is not None:
+        if self._together > 1:
             for start in range(0, len(windows) - self._together + 1, self._together):
-                company = enumerate(windows[start : start + self._together])
-                inputs = {f"{name}_{number}": value for number, window in company for name, value in self._feed(window).items()}
-                rows += [logits[0] for logits in self._sessions.several.run(None, inputs)]
-        rows += [self._sessions.one.run(["logits"], self._feed(window))[0][0] for window in windows[len(rows) :]]
+                rows += [logits[0] for logits in self._session.run(None, self._feed_all(windows[start : start + self._together]))]
+        rows += [self._session.run(["logits"], self._feed(window))[0][0] for window in windows[len(rows) :]]
         return rows
+
+    def _feed_all(self, windows: Sequence[Sequence[int]]) -> Mapping[str, NDArray[Any]]:
+        inputs: dict[str, NDArray[Any]] = {"several": _YES}
+        for number, window in enumerate(windows):
+            inputs |= {f"{name}_{number}" if number else name: value for name, value in self._feed(window).items()}
+        return inputs
 
     def _feed(self, window: Sequence[int]) -> Mapping[str, NDArray[np.int64]]:
         return {"input_ids": np.array([window], dtype=np.int64), **self._masks(len(window))}

@@ -8,10 +8,8 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from semantic_service.contract.bundle import (
-    FURTHER_FILES,
+    ARRANGED_FILE,
     MODEL_FILE,
-    ONE_WINDOW_FILE,
-    SEVERAL_WINDOWS_FILE,
     TOGETHER,
     TOKENIZER_FILE,
     Bundle,
@@ -20,13 +18,13 @@ from semantic_service.contract.bundle import (
 )
 from semantic_service.contract.registry import Registry
 from semantic_service.engine.classifier import OnnxClassifier
-from tests.tiny_encoder import write_encoder
+from tests.tiny_encoder import LAYERS, write_encoder
 from tests.tiny_model import MAX_TOKENS, copy_of, manifest, stage
-from training.arrange import MOST_INSIDE, SMALLEST_OUTSIDE, arrange
+from training.arrange import MOST_INSIDE, SMALLEST_OUTSIDE, SMALLEST_SHARED, arrange
 from training.quantise import METHODS, quantise
 
 INPUTS = ("input_ids", "attention_mask")
-SIZES = {TensorProto.FLOAT: 4, TensorProto.INT8: 1, TensorProto.UINT8: 1, TensorProto.INT32: 4, TensorProto.INT64: 8}
+SIZES = {TensorProto.FLOAT: 4, TensorProto.INT8: 1, TensorProto.UINT8: 1, TensorProto.INT32: 4, TensorProto.INT64: 8, TensorProto.BOOL: 1}
 posts = st.lists(st.text("赌彩疑中今天好，abc", min_size=1, max_size=40), min_size=1, max_size=9)
 
 
@@ -61,24 +59,37 @@ def test_scores_are_those_of_the_plain_graph_in_any_company(plain, arranged, tex
         assert [(score.windows, score.tokens) for score in scores] == [(score.windows, score.tokens) for score in alone]
 
 
-def test_several_windows_take_turns_operation_by_operation(bundle):
-    one, several = (onnx.load(bundle.file(name), load_external_data=False).graph for name in (ONE_WINDOW_FILE, SEVERAL_WINDOWS_FILE))
-    kinds = [node.op_type for node in one.node]
-    assert [node.op_type for node in several.node] == [kind for kind in kinds for _ in range(TOGETHER)]
+@pytest.fixture(scope="module")
+def graph(bundle):
+    return onnx.load(bundle.file(ARRANGED_FILE), load_external_data=False).graph
+
+
+@pytest.fixture(scope="module")
+def branches(graph):
+    (choice,) = graph.node
+    return {attribute.name: attribute.g for attribute in choice.attribute}
+
+
+def test_several_windows_take_turns_operation_by_operation(graph, branches):
+    kinds = [node.op_type for node in branches["else_branch"].node][: 1 - TOGETHER]  # without the copies of the only logits
+    assert [node.op_type for node in branches["then_branch"].node] == [kind for kind in kinds for _ in range(TOGETHER)]
     assert "Attention" in kinds
     assert "QAttention" not in kinds
-    assert [value.name for value in several.input] == [f"{name}_{number}" for number in range(TOGETHER) for name in INPUTS]
-    assert [value.name for value in several.output] == [f"logits_{number}" for number in range(TOGETHER)]
+    further = [f"{name}_{number}" for number in range(1, TOGETHER) for name in INPUTS]
+    assert [value.name for value in graph.input] == [*INPUTS, *further, "several"]
+    assert {*further, "several"} <= {constant.name for constant in graph.initializer}  # so they may be left out
+    assert [value.name for value in graph.output] == ["logits", *(f"logits_{number}" for number in range(1, TOGETHER))]
 
 
-def test_large_weights_stay_in_the_plain_graph(bundle):
-    for name in FURTHER_FILES:
-        constants = onnx.load(bundle.file(name), load_external_data=False).graph.initializer
-        assert all(len(constant.raw_data) < SMALLEST_OUTSIDE for constant in constants)
-        outside = [constant for constant in constants if constant.data_location == TensorProto.EXTERNAL]
-        assert (
-            len(outside) == sum(int(np.prod(constant.dims)) * SIZES[constant.data_type] >= SMALLEST_OUTSIDE for constant in constants) > 0
-        )
+def size(constant):
+    return int(np.prod(constant.dims)) * SIZES[constant.data_type]
+
+
+def test_weights_stay_in_the_plain_graph_and_large_ones_are_shared(graph, branches):
+    for constants in (graph.initializer, *(branch.initializer for branch in branches.values())):
+        assert all((constant.data_location == TensorProto.EXTERNAL) == (size(constant) >= SMALLEST_OUTSIDE) for constant in constants)
+    assert len([constant for constant in graph.initializer if size(constant) >= SMALLEST_SHARED]) >= LAYERS
+    assert all(size(constant) < SMALLEST_SHARED for branch in branches.values() for constant in branch.initializer)
 
 
 def write_graph(path, nodes, constants):
@@ -114,15 +125,14 @@ def test_a_graph_that_can_not_be_arranged_stays_alone(write, tmp_path):
     staging = stage(tmp_path / "model")
     write(staging / MODEL_FILE)
     assert not arrange(staging)
-    assert not [name for name in FURTHER_FILES if (staging / name).exists()]
+    assert not (staging / ARRANGED_FILE).exists()
 
 
-@pytest.mark.parametrize("name", FURTHER_FILES)
-def test_what_is_arranged_is_vouched_for_by_the_manifest(name, bundle, tmp_path):
+def test_what_is_arranged_is_vouched_for_by_the_manifest(bundle, tmp_path):
     folder = copy_of(bundle, tmp_path / "b")
-    with (folder / name).open("ab") as file:
+    with (folder / ARRANGED_FILE).open("ab") as file:
         file.write(b" ")
-    with pytest.raises(CorruptBundleError, match=f"{folder / name}: sha256 is"):
+    with pytest.raises(CorruptBundleError, match=f"{folder / ARRANGED_FILE}: sha256 is"):
         Bundle.read(folder)
 
 
@@ -130,5 +140,5 @@ def test_what_is_arranged_goes_into_the_registry_with_its_bundle(bundle, arrange
     registry = Registry(tmp_path / "models")
     with registry.locked():
         copied = registry.add(bundle)
-    assert set(FURTHER_FILES) <= {path.name for path in copied.path.iterdir()}
+    assert (copied.path / ARRANGED_FILE).is_file()
     assert OnnxClassifier.load(copied).score("来赌一把").probabilities.tolist() == arranged.score("来赌一把").probabilities.tolist()

@@ -26,7 +26,7 @@ def narrow(folder):
 
 
 def logits(folder, ids, mask):
-    session = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS)._sessions.one
+    session = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, MAX_TOKENS)._session
     return session.run(["logits"], {"input_ids": np.array(ids), "attention_mask": np.array(mask)})[0]
 
 
