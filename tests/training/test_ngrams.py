@@ -62,7 +62,7 @@ def test_padding_changes_nothing(grafted):
     ids, mask = np.array([[2, 4, 5, 3]]), np.ones((1, 4), dtype=np.int64)
     padded = [np.pad(values, ((0, 0), (0, 3))) for values in (ids, mask)]
     answers = [
-        wide._sessions.one.run(["logits"], {"input_ids": given, "attention_mask": seen, "token_type_ids": np.zeros_like(given)})[0]
+        wide._session.run(["logits"], {"input_ids": given, "attention_mask": seen, "token_type_ids": np.zeros_like(given)})[0]
         for given, seen in ((ids, mask), padded)
     ]
     assert answers[0] == pytest.approx(answers[1], abs=1e-5)
