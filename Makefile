@@ -7,6 +7,11 @@ ANNOTATION := .venv/annotation
 LABEL_STUDIO := .venv/label-studio
 PEERS := .venv/peers
 PIP := bin/python -m pip --disable-pip-version-check --quiet install
+# Before 23.3, pip wants the newest release of what another package names with extras, whatever the lock file pins.
+define environment
+	$(PYTHON) -m venv $(1)
+	$(1)/$(PIP) pip==25.3
+endef
 
 .DEFAULT_GOAL := help
 .PHONY: help run train-env annotation-env label-studio test test-all lint fix bench bench-peers lock clean
@@ -54,26 +59,26 @@ clean: ## remove the environments
 	rm -rf .venv
 
 $(SERVE)/.stamp: requirements/serve.txt
-	$(PYTHON) -m venv $(SERVE)
+	$(call environment,$(SERVE))
 	$(SERVE)/$(PIP) --require-hashes -r requirements/serve.txt
 	@touch $@
 
 $(TEST)/.stamp: requirements/test.txt
-	$(PYTHON) -m venv $(TEST)
+	$(call environment,$(TEST))
 	$(TEST)/$(PIP) --require-hashes -r requirements/test.txt
 	@touch $@
 
 $(TRAIN)/.stamp: requirements/train.txt requirements/dev.txt
-	$(PYTHON) -m venv $(TRAIN)
+	$(call environment,$(TRAIN))
 	$(TRAIN)/$(PIP) -r requirements/train.txt -r requirements/dev.txt
 	@touch $@
 
 $(ANNOTATION)/.stamp: requirements/annotation.txt
-	$(PYTHON) -m venv $(ANNOTATION)
+	$(call environment,$(ANNOTATION))
 	$(ANNOTATION)/$(PIP) --require-hashes -r requirements/annotation.txt
 	@touch $@
 
 $(LABEL_STUDIO)/.stamp: requirements/label-studio.txt
-	$(PYTHON) -m venv $(LABEL_STUDIO)
+	$(call environment,$(LABEL_STUDIO))
 	$(LABEL_STUDIO)/$(PIP) --require-hashes -r requirements/label-studio.txt
 	@touch $@
