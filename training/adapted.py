@@ -8,11 +8,13 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from semantic_service.contract.labels import Label
-from semantic_service.engine.classifier import OVERLAP, most_severe
+from semantic_service.engine.classifier import OVERLAP, most_severe, softmax
 from training.errors import BaseModelError
+from training.heads import tasks_of
 from training.merge import load_tokenizer
 from training.predict import Answer
 from training.pretrained import load_base, saved_outputs
+from training.sources import fold, sources_in
 
 
 class TorchJudge:
@@ -39,7 +41,8 @@ class TorchJudge:
         windows = [torch.tensor([window.ids], device=self._model.device) for window in (encoding, *encoding.overflowing)]
         with torch.inference_mode():
             logits = torch.cat([self._model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits for ids in windows])
-        each = logits[:, : len(Label)].float().softmax(dim=1).cpu().numpy()
+        severity = fold(logits.float().cpu().numpy(), sources_in(tasks_of(self._model.config)))[:, : len(Label)]
+        each = softmax(severity)
         probabilities: list[float] = each[most_severe(each)].tolist()
         return probabilities
 
@@ -65,7 +68,7 @@ class AdapterJudge(TorchJudge):
 
         """
         self._names = {f"adapter-{number}": str(path) for number, path in enumerate(adapters)}  # PEFT's own allow no dot
-        model, _ = load_base(base)
+        model, _ = load_base(base, outputs=saved_outputs(adapters[0]))
         super().__init__(base, _with_adapters(model, self._names), load_tokenizer(base, adapters[0]), max_tokens)
 
     def judge(self, text: str) -> list[Answer]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
 
-from semantic_service.contract.labels import Label
+from semantic_service.contract.labels import LABEL_NAMES, Label
 from semantic_service.contract.tasks import Task
 from training.dataset import Columns
 from training.errors import ConfigError
@@ -67,7 +67,9 @@ class DataConfig(_Section):
     `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
-    0.3 for a fixed 30 % of a file. `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
+    0.3 for a fixed 30 % of a file. `sources` names those who label by habits of their own, with their training files: they are learnt
+    apart, and judge together; files of no name are one source. One may be without files here, where `model.adapter` has learnt it.
+    `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 
     train: Annotated[tuple[Path, ...], BeforeValidator(matching), Field(min_length=1)]
@@ -75,6 +77,7 @@ class DataConfig(_Section):
     test: tuple[Path, ...] = ()
     benign: tuple[Path, ...] = ()
     repeat: dict[Path, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    sources: dict[str, tuple[Path, ...]] = Field(default_factory=dict)
     text_column: str = "text"
     label_column: str = "label"
     label_names: dict[str, _LabelName] = Field(default_factory=dict)
@@ -129,12 +132,13 @@ class TrainSection(_Section):
 class NgramConfig(_Section):
     """A linear model over tokens and pairs of neighbours, beside the encoder; it learns from few rows which words give a post away.
 
-    Pairs are hashed into `buckets` (0: no such model); `alpha` is its L2 penalty. How much it counts is fitted on validation.
+    Pairs are hashed into `buckets` (0: no such model); `alpha` is its L2 penalty. How much it counts is fitted on validation, if
+    `weight` does not say it.
     """
 
     buckets: Annotated[int, Field(ge=0, le=2**24)] = 0
     alpha: Annotated[float, Field(gt=0)] = 2e-6
-    epochs: Annotated[int, Field(ge=1)] = 10
+    weight: Annotated[float, Field(gt=0)] | None = None
 
 
 class ExportConfig(_Section):
@@ -142,14 +146,15 @@ class ExportConfig(_Section):
 
     `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` are other adapters on the same base, whose
     weights are averaged with this run's (Wortsman et al. 2022); `logit_adjustment` is added to the logits of [compliant, suspicious,
-    violation], to move what training weighed too little (Menon et al. 2021); `card_notes` go into the model card; `signing_key` is a
-    private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor in the bundle.
+    violation], or to these of each source in turn, to move what training weighed too little (Menon et al. 2021); `card_notes` go into
+    the model card; `signing_key` is a private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor
+    in the bundle.
     """
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
     vocabulary_size: Annotated[int, Field(ge=100)] | None = None
     average_with: tuple[Path, ...] = ()
-    logit_adjustment: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    logit_adjustment: tuple[float, ...] = (0.0, 0.0, 0.0)
     card_notes: str = ""
     signing_key: Annotated[Path | None, Field(exclude=True)] = None
 
@@ -208,6 +213,34 @@ class TrainConfig(_Root):
     def further_tasks(self) -> tuple[Task, ...]:
         """The tasks beside the severity, in the order of the model's outputs."""
         return tuple(Task(name, labels) for name, labels in self.tasks.items())
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Those who label by habits of their own, in the order of the model's outputs; the first, who has no name, is left out."""
+        return tuple(self.data.sources)
+
+    @property
+    def outputs(self) -> tuple[Task, ...]:
+        """The blocks of outputs behind the first source's severity while training: the named sources', then the further tasks'."""
+        return (*(Task(name, LABEL_NAMES) for name in self.sources), *self.further_tasks)
+
+    @property
+    def logit_adjustment(self) -> tuple[float, ...]:
+        """What is added to the severity's logits, of each source in turn."""
+        given = self.export.logit_adjustment
+        return given if len(given) > len(Label) else given * (1 + len(self.sources))
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> Self:
+        names = [block.name for block in self.outputs]  # a name that can't be one is refused here
+        if twice := [name for name in self.sources if names.count(name) > 1]:
+            raise ValueError(f"data.sources: {twice[0]} is the name of a task")
+        if severity := [task.name for task in self.further_tasks if task.labels == LABEL_NAMES]:
+            raise ValueError(f"tasks.{severity[0]} has the severity's labels: name its files in data.sources instead")
+        given, width = len(self.export.logit_adjustment), len(Label) * (1 + len(self.sources))
+        if given not in {len(Label), width}:
+            raise ValueError(f"export.logit_adjustment must have {len(Label)} or {width} numbers, got {given}")
+        return self
 
     @model_validator(mode="after")
     def _check_tasks(self) -> Self:

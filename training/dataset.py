@@ -19,7 +19,8 @@ from training.tasks import joined, task_labels
 class Example:
     """A normalised text with its label, and where it stands. Only beside labels of further `tasks` its own may be missing.
 
-    `labelled_at` is when annotators gave the label, in ISO 8601; it is empty where the row names none.
+    `labelled_at` is when annotators gave the label, in ISO 8601; it is empty where the row names none. `source` is who labels by habits
+    of their own, as `data.sources` names them.
     """
 
     text: str
@@ -28,6 +29,7 @@ class Example:
     line: int
     tasks: Mapping[str, str] = field(default_factory=dict, hash=False)
     labelled_at: str = ""
+    source: str = ""
 
     @property
     def id(self) -> str:

@@ -115,7 +115,7 @@ def reckon(config: TrainConfig) -> Needs:
     """
     base = config.model.base
     try:
-        shape = AutoConfig.from_pretrained(base, num_labels=len(output_names(config.further_tasks)))
+        shape = AutoConfig.from_pretrained(base, num_labels=len(output_names(config.outputs)))
         with torch.device("meta"):
             model: PreTrainedModel = AutoModelForSequenceClassification.from_config(shape)
     except (OSError, ValueError) as error:

@@ -45,11 +45,13 @@ def finetune(config: TrainConfig, sets: tuple[Sequence[Example], Sequence[Exampl
 
     def save(folder: Path) -> None:
         model.save_pretrained(str(folder))
+        model.config.save_pretrained(folder)  # an adapter has none of its own, and it names the outputs
         tokenizer.save_pretrained(folder)
 
     trainer = build_trainer(config, arguments, model, tokenizer, sets)
     if checkpoint is None and config.model.adapter is None and config.train.probe_rows:
-        start_head(model, probe_batches(trainer, config.train.probe_rows), joint_loss(config.train, sets[0], config.further_tasks))
+        loss = joint_loss(config.train, sets[0], config.further_tasks, config.sources)
+        start_head(model, probe_batches(trainer, config.train.probe_rows), loss)
     with StopOnSignal() as stop:
         for callback in (*([Report(run)] if is_first() else []), RefuseNan(), BestEpoch(run.best, save, config.train.patience), stop):
             trainer.add_callback(callback)

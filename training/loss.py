@@ -13,14 +13,22 @@ from training.dataset import Example, class_weights
 Loss = Callable[..., torch.Tensor]  # (outputs, labels, num_items_in_batch) -> scalar, as the Trainer calls it
 
 
-def classification_loss(train: TrainSection, examples: Sequence[Example]) -> Loss:
-    """Make the loss of a run, with the class weights that its training examples give."""
+def classification_loss(train: TrainSection, examples: Sequence[Example], sources: int = 0) -> Loss:
+    """Make the loss of a run, with the class weights that its training examples give.
+
+    With `sources` named beside the one without a name, logits are [rows, 3 * (1 + sources)] and labels say pairs of source and label: half
+    of the loss is for the pair, half for the label, whose probability is the sum over the sources.
+    """
     named = train.class_weights
     weights = class_weights(examples) if named == "balanced" else (1.0,) * len(Label) if named == "none" else named
 
     def loss(outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | None = None) -> torch.Tensor:
         logits = outputs["logits"].float()
-        mean = weighted_mean(logits, labels, torch.tensor(weights, device=logits.device), train)
+        each = torch.tensor(weights, device=logits.device)
+        mean = weighted_mean(logits, labels, each.repeat(1 + sources), train)
+        if sources:
+            together = logits.log_softmax(dim=1).unflatten(1, (1 + sources, len(Label))).logsumexp(dim=1)
+            mean = (mean + weighted_mean(together, labels % len(Label), each, train)) / 2
         return mean * share_of_step(labels, num_items_in_batch)
 
     return loss

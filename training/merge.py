@@ -25,7 +25,7 @@ def merge(
 
     What was trained whole (`full`, `frozen`) is given as it is; what was trained on 4 bits is merged into the base in full precision.
 
-    Each weight is the mean of those under `adapter` and under each of `average_with`; `logit_adjustment` [3] goes into the bias of the
+    Each weight is the mean of those under `adapter` and under each of `average_with`; `logit_adjustment` goes into the bias of the
     head's last layer, which has an output for each name.
 
     Raises:

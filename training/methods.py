@@ -31,7 +31,7 @@ def prepare(config: TrainConfig, compute: torch.dtype = torch.float32) -> tuple[
     model, tokenizer = load_base(
         section.base,
         _four_bits(compute) if section.method == "qlora" else None,
-        output_names(config.further_tasks),
+        output_names(config.outputs),
         section.dropout,
     )
     refuse_too_long(model, section.max_tokens, section.base)

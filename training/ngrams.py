@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from scipy.optimize import minimize
 from scipy.sparse import csr_matrix, diags
-from sklearn.linear_model import SGDClassifier
+from sklearn.linear_model import LogisticRegression
 from tokenizers import Tokenizer
+from tqdm import tqdm
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.labels import Label
@@ -21,44 +22,49 @@ from semantic_service.engine.classifier import OnnxClassifier
 from training.calibrate import negative_log_likelihood
 from training.config import NgramConfig, TrainConfig
 from training.dataset import Example
-from training.evaluate import score
 from training.parity import PARITY_TEXTS, check_logits
+from training.sources import fold, severity_target
 
 Encode = Callable[[str], Sequence[int]]  # a text's first window of token ids
 PREFIX = "ngrams_"  # of what they add to a graph
 PRIME = 1_000_003  # spreads pairs over the buckets
+ITERATIONS = 150
+ABSENT = -20.0  # a logit that never tells
 MIN_TEXTS = 2  # with fewer, a feature says nothing of other texts
 _TINY = np.float32(1e-12)
 
 
 @dataclass(frozen=True, slots=True)
 class Ngrams:
-    """Logits [3] = bias + sum(table[feature, :3]) / sqrt(sum(table[feature, 3])) over a window's features, in fp16.
+    """Logits [k] = bias + sum(table[feature, :k]) / sqrt(sum(table[feature, k])) over a window's features, in fp16; k is 3 a source.
 
-    A feature is a token's id, or the bucket that a pair of neighbours falls into. Columns 0 to 2 are weight * idf, column 3 is idf²: that
-    is tf-idf at unit length.
+    A feature is a token's id, or the bucket that a pair of neighbours falls into. The last column is idf², the others are weight * idf:
+    that is tf-idf at unit length.
     """
 
-    table: NDArray[np.float16]  # [vocabulary + buckets, 4]
-    bias: NDArray[np.float32]  # [3]
+    table: NDArray[np.float16]  # [vocabulary + buckets, k + 1]
+    bias: NDArray[np.float32]  # [k]
     vocabulary: int
 
     def logits(self, window: Sequence[int]) -> NDArray[np.float32]:
-        """Score a window of token ids: logits [3]."""
+        """Score a window of token ids: logits [k]."""
         rows = self.table[_features(window, self.vocabulary, len(self.table) - self.vocabulary)].astype(np.float32).sum(axis=0)
-        logits: NDArray[np.float32] = self.bias + rows[:3] / np.sqrt(rows[3] + _TINY)
+        logits: NDArray[np.float32] = self.bias + rows[:-1] / np.sqrt(rows[-1] + _TINY)
         return logits
 
     def weighed(self, weight: float) -> "Ngrams":
         """Scale the logits."""
-        scale = np.array([weight, weight, weight, 1.0], dtype=np.float32)
+        scale = np.array([*[weight] * len(self.bias), 1.0], dtype=np.float32)
         return Ngrams((self.table * scale).astype(np.float16), self.bias * np.float32(weight), self.vocabulary)
 
 
 def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], validation: Sequence[Example]) -> float:
-    """Fit a linear model on `train`, and how much it counts on `validation`; add it to the graph in `folder`, and give its weight.
+    """Fit a linear model on `train`, and how much it counts on `validation` if the config does not say it; add it to the graph in `folder`.
 
-    It judges the severity: rows without one stay out, and the logits of further tasks as they are.
+    It judges the severity, by each source: rows without one stay out, and the logits of further tasks as they are.
+
+    Returns:
+        How much it counts.
 
     Raises:
         ParityError: the new graph's logits are not the sum.
@@ -66,11 +72,14 @@ def add_ngrams(folder: Path, config: TrainConfig, train: Sequence[Example], vali
     """
     encoder = _classifier(folder, config)
     vocabulary = Tokenizer.from_file(str(folder / TOKENIZER_FILE)).get_vocab_size()
-    ngrams = fit_ngrams(train, lambda text: encoder.windows(text)[0], vocabulary, config.ngrams)
-    windows = [encoder.windows(example.text)[0] for example in validation if example.label is not None]
-    own = np.stack([ngrams.logits(window) for window in windows])
-    scored = score(encoder, validation, "validation")
-    weight = fit_weight(scored.log_probabilities, own, scored.truth)
+    ngrams = fit_ngrams(train, lambda text: encoder.windows(text)[0], vocabulary, config.ngrams, config.sources)
+    labelled = [example for example in validation if example.label is not None]
+    windows = [encoder.windows(example.text)[0] for example in labelled]
+    weight = config.ngrams.weight
+    if weight is None:
+        own = np.stack([ngrams.logits(window) for window in windows])
+        deep = [encoder.logits([window])[0][: own.shape[1]] for window in tqdm(windows, desc="validation", unit="text", disable=None)]
+        weight = fit_weight(np.stack(deep), own, np.array([example.label for example in labelled]))
     weighed = ngrams.weighed(weight)
     graft(folder / MODEL_FILE, weighed)
     both = _classifier(folder, config)
@@ -85,20 +94,20 @@ def _sum(logits: NDArray[np.float32], own: NDArray[np.float32]) -> NDArray[np.fl
 
 
 def _classifier(folder: Path, config: TrainConfig) -> OnnxClassifier:
-    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
+    return OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.outputs)
 
 
-def fit_ngrams(examples: Sequence[Example], encode: Encode, vocabulary: int, config: NgramConfig) -> Ngrams:
-    """Fit one logistic regression a label, by averaged stochastic gradient descent; an example that stands n times weighs n."""
-    counts = Counter((example.text, int(example.label)) for example in examples if example.label is not None)
+def fit_ngrams(examples: Sequence[Example], encode: Encode, vocabulary: int, config: NgramConfig, sources: Sequence[str] = ()) -> Ngrams:
+    """Fit one softmax regression of the labels of each source; an example that stands n times weighs n."""
+    counts = Counter((example.text, severity_target(example, sources)) for example in examples if example.label is not None)
     width = vocabulary + config.buckets
     features = _counted([_features(encode(text), vocabulary, config.buckets) for text, _ in counts], width)
     texts_with = np.asarray((features > 0).sum(axis=0)).ravel()
     idf = np.where(texts_with < MIN_TEXTS, 0.0, np.log((len(counts) + 1) / (texts_with + 1)) + 1)
     unit = diags(1 / np.sqrt(features @ idf**2 + _TINY)) @ features @ diags(idf)
-    model = SGDClassifier(loss="log_loss", alpha=config.alpha, max_iter=config.epochs, tol=None, average=True, random_state=0)
-    model.fit(unit, [label for _, label in counts], sample_weight=list(counts.values()))
-    weights, bias = _by_label(model)
+    model = LogisticRegression(C=1 / (config.alpha * counts.total()), max_iter=ITERATIONS, tol=1e-3)
+    model.fit(unit.tocsr(), [label for _, label in counts], sample_weight=list(counts.values()))
+    weights, bias = _by_output(model, len(Label) * (1 + len(sources)))
     return Ngrams(np.column_stack([weights.T * idf[:, None], idf**2]).astype(np.float16), bias, vocabulary)
 
 
@@ -114,23 +123,27 @@ def _counted(features: Sequence[NDArray[np.int64]], width: int) -> csr_matrix:
     return counted
 
 
-def _by_label(model: SGDClassifier) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
-    """Give weights [3, features] and biases [3]; of two labels scikit-learn fits one model, the second against the first."""
+def _by_output(model: LogisticRegression, outputs: int) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Give weights [outputs, features] and biases, ABSENT where no row has the label.
+
+    Of two labels scikit-learn fits one model, the second against the first.
+    """
     found, biases = model.coef_, model.intercept_
     if len(model.classes_) == 2:  # noqa: PLR2004
         found, biases = np.concatenate([-found, found]), np.concatenate([-biases, biases])
-    weights, bias = np.zeros((len(Label), found.shape[1])), np.zeros(len(Label), dtype=np.float32)
+    weights, bias = np.zeros((outputs, found.shape[1])), np.full(outputs, ABSENT, dtype=np.float32)
     weights[model.classes_], bias[model.classes_] = found, biases
     return weights, bias
 
 
 def fit_weight(encoder: NDArray[np.floating], ngrams: NDArray[np.floating], labels: NDArray[np.integer]) -> float:
-    """Find how much of the n-grams' logits [n, 3] to add to the encoder's [n, 3] (stacking, Wolpert 1992).
+    """Find how much of the n-grams' logits [n, k] to add to the encoder's [n, k] (stacking, Wolpert 1992); `labels` [n] are severities.
 
     The weight and a temperature that goes with it have the least negative log-likelihood; the weight is at least 0.
     """
+    sources = encoder.shape[1] // len(Label) - 1
     answer = minimize(
-        lambda both: negative_log_likelihood((encoder + both[0] * ngrams) / np.exp(both[1]), labels),
+        lambda both: negative_log_likelihood(fold(encoder + both[0] * ngrams, sources) / np.exp(both[1]), labels),
         x0=[0.1, 0.0],
         bounds=[(0.0, 2.0), (-3.0, 3.0)],
     )
@@ -150,7 +163,8 @@ def graft(path: Path, ngrams: Ngrams) -> None:
         "buckets": np.array(len(ngrams.table) - ngrams.vocabulary),
         "prime": np.array(PRIME),
         "tiny": np.array(_TINY),
-        **{f"at_{number}": np.array([number]) for number in (-1, 0, 1, 2, 3, 4)},
+        **{f"at_{number}": np.array([number]) for number in (-1, 0, 1, 2)},
+        "outputs": np.array([len(ngrams.bias)]),
         "end": np.array([np.iinfo(np.int64).max]),
         "pads": np.array([0, 0, 0, graph.output[0].type.tensor_type.shape.dim[-1].dim_value - len(ngrams.bias)]),
     }
@@ -180,8 +194,8 @@ _NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
     ("Cast", "halves", "rows", {"to": onnx.TensorProto.FLOAT}),
     ("Mul", "rows counts", "kept", {}),
     ("ReduceSum", "kept at_1", "sums", {"keepdims": 0}),
-    ("Slice", "sums at_0 at_3 at_1", "scores", {}),
-    ("Slice", "sums at_3 at_4 at_1", "square", {}),
+    ("Slice", "sums at_0 outputs at_1", "scores", {}),
+    ("Slice", "sums outputs end at_1", "square", {}),
     ("Add", "square tiny", "positive", {}),
     ("Sqrt", "positive", "length", {}),
     ("Div", "scores length", "unit", {}),

@@ -3,7 +3,7 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from training.processes import leave
 from training.report import Report, write_report
 from training.runs import Run, git_revision
 from training.sign import signer
+from training.sources import fold_graph
 from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
 
@@ -66,20 +67,22 @@ def read_sets(config: TrainConfig) -> Sets:
     names = Counter(["train", "validation", "benign", *(path.stem for path in data.test)])
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
+    by_file = {str(path): name for name, paths in data.sources.items() for path in paths}
     test = {path.stem: read_examples([path], columns) for path in data.test}
     benign = read_benign(data.benign, columns)
     held_out = [example for examples in (*test.values(), benign) for example in examples]
-    train = without(deduplicate(read_examples(data.train, columns)), held_out)
+    train = without(deduplicate(_with_sources(read_examples(data.train, columns), by_file)), held_out)
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation)
     else:
         shares = data.validation if isinstance(data.validation, dict) else dict.fromkeys(data.validation, 1.0)
         drawn = [example for path, share in shares.items() for example in split(read_examples([path], columns), share)[1]]
-        validation = without(deduplicate(drawn), held_out)
+        validation = without(deduplicate(_with_sources(drawn, by_file)), held_out)
         train = without(train, validation)
     require_every_label([example.tasks for example in train], config.further_tasks)
-    if absent := [str(path) for path in data.repeat if path not in data.train]:
-        raise ConfigError(f"data.repeat names {absent[0]}, which is not in data.train")
+    for key, named in (("repeat", map(str, data.repeat)), ("sources", by_file)):
+        if absent := [path for path in named if Path(path) not in data.train]:
+            raise ConfigError(f"data.{key} names {absent[0]}, which is not in data.train")
     times = {str(path): number for path, number in data.repeat.items()}
     repeated = [example for example in _some(train, most) for _ in range(_copies(example, times.get(example.file, 1)))]
     few = most and QUICK_EVALUATION_ROWS
@@ -88,6 +91,10 @@ def read_sets(config: TrainConfig) -> Sets:
     for task in config.further_tasks:
         require_task([example.tasks for example in sets.validation], task, "validation")  # its temperature is fitted on them
     return sets
+
+
+def _with_sources(examples: Iterable[Example], by_file: Mapping[str, str]) -> list[Example]:
+    return [replace(example, source=by_file.get(example.file, "")) for example in examples]
 
 
 def _copies(example: Example, times: float) -> int:
@@ -173,8 +180,8 @@ def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> M
         BaseModelError: the base, or an adapter, can't be loaded.
 
     """
-    outputs = output_names(config.further_tasks)
-    model, tokenizer = merge(config.model.base, adapter, config.export.average_with, config.export.logit_adjustment, outputs)
+    outputs = output_names(config.outputs)
+    model, tokenizer = merge(config.model.base, adapter, config.export.average_with, config.logit_adjustment, outputs)
     if config.export.vocabulary_size is None:
         return model, tokenizer
     return shrink_vocabulary(model, tokenizer, {example.text for example in train}, config.export.vocabulary_size)
@@ -192,7 +199,7 @@ def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
     aside = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(aside, ignore_errors=True)
     export(model, tokenizer, aside)
-    opened = partial(OnnxClassifier, tokenizer=aside / TOKENIZER_FILE, max_tokens=max_tokens, tasks=tasks_of(model))
+    opened = partial(OnnxClassifier, tokenizer=aside / TOKENIZER_FILE, max_tokens=max_tokens, tasks=tasks_of(model.config))
     difference = check_parity(model, opened(aside / MODEL_FILE), texts)
     print(f"parity: torch and ONNX logits differ by at most {difference:.2g}", flush=True)
     moved = keep_first_token(aside / MODEL_FILE, opened, texts)
@@ -204,18 +211,19 @@ def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
 
 
 def export_whole(config: TrainConfig, merged: Model, folder: Path, sets: Sets) -> None:
-    """Export a merged model, with the n-grams that the config asks for, to a folder that appears when both have been proved.
+    """Export a merged model, with the n-grams that the config asks for and its sources folded, to a folder that appears when all is proved.
 
     Raises:
         ParityError: the graph does not compute what torch and the n-grams do.
 
     """
-    encoder = folder.with_name("encoder")
+    encoder, texts = folder.with_name("encoder"), [example.text for example in sets.validation]
     shutil.rmtree(encoder, ignore_errors=True)
-    export_checked(*merged, encoder, [example.text for example in sets.validation], config.model.max_tokens)
+    export_checked(*merged, encoder, texts, config.model.max_tokens)
     if config.ngrams.buckets:
         weight = add_ngrams(encoder, config, sets.train, sets.validation)
         print(f"n-grams: their logits are added with weight {weight:.3f}", flush=True)
+    fold_graph(encoder, config.outputs, config.model.max_tokens, texts)
     encoder.rename(folder)
 
 

@@ -83,8 +83,9 @@ def _dropout_rates(base: str) -> list[str]:
 
 
 def saved_outputs(folder: Path) -> tuple[str, ...]:
-    """Name the outputs of a whole model that was saved here: further tasks may follow the severity's."""
-    names = tuple(json.loads((folder / CONFIG_FILE).read_text(encoding="utf-8")).get("id2label", {}).values())
+    """Name the outputs of a model or an adapter that was saved here: further sources and tasks may follow the severity's."""
+    config = folder / CONFIG_FILE
+    names = tuple(json.loads(config.read_text(encoding="utf-8")).get("id2label", {}).values()) if config.is_file() else ()
     return names if names[: len(LABEL_NAMES)] == LABEL_NAMES else LABEL_NAMES
 
 

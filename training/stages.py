@@ -8,6 +8,7 @@ from semantic_service.contract.text import normalise
 from training.artifacts import Kind, base_of, find_adapter, publish, run_config, workshop
 from training.config import ModelConfig, TrainConfig
 from training.errors import ConfigError
+from training.heads import tasks_of
 from training.merge import merge
 from training.package import SELF_CHECK_TEXTS, package
 from training.pipeline import Model, export_checked, export_whole, measure_sets, merge_run, product_of, read_sets
@@ -15,6 +16,7 @@ from training.precision import choose
 from training.pretrained import load_base, saved_outputs
 from training.quantise import METHODS, quantise
 from training.runs import Run
+from training.sources import fold_graph
 
 
 def merged_model(what: Path, base: str | None = None) -> Model:
@@ -35,7 +37,7 @@ def merged_model(what: Path, base: str | None = None) -> Model:
             train = [] if config.export.vocabulary_size is None else read_sets(config).train
             return merge_run(config, find_adapter(what), train)
         case Kind.ADAPTER:
-            return merge(base_of(what, base), what)
+            return merge(base_of(what, base), what, outputs=saved_outputs(what))
         case Kind.MERGED:
             return load_base(str(what), outputs=saved_outputs(what))
         case Kind.BUNDLE:
@@ -77,6 +79,7 @@ def export_graph(merged: Path, out: Path, precision: str) -> None:
         model, tokenizer = merged_model(merged)
         max_tokens = min(ModelConfig().max_tokens, getattr(model.config, "max_position_embeddings", ModelConfig().max_tokens))
         export_checked(model, tokenizer, work / "fp32", texts, max_tokens)
+        fold_graph(work / "fp32", tasks_of(model.config), max_tokens, texts)
         if precision == "int8":
             quantise(work / "fp32", work / "int8", METHODS[0])
         publish(work / precision, out)

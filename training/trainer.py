@@ -20,7 +20,6 @@ from transformers import (
 )
 from typing_extensions import override
 
-from semantic_service.contract.tasks import Task
 from training.checkpoints import KEPT, EpochOrder
 from training.config import TrainConfig
 from training.dataset import Example
@@ -92,16 +91,19 @@ def build_trainer(
     sets: tuple[Sequence[Example], Sequence[Example]],
 ) -> Trainer:
     """Give a Trainer of (train, validation) examples."""
-    tasks = config.further_tasks
-    train, validation = (_Encoded(examples, tasks, tokenizer, config.model.max_tokens) for examples in sets)
+    tasks, sources = config.further_tasks, config.sources
+    train, validation = (
+        _Encoded(examples, [targets(example, tasks, sources) for example in examples], tokenizer, config.model.max_tokens)
+        for examples in sets
+    )
     trainer: Trainer = _Trainer(
         model=model,
         args=arguments,
         train_dataset=train,
         eval_dataset=validation,
         data_collator=DataCollatorWithPadding(tokenizer, pad_to_multiple_of=8),
-        compute_loss_func=joint_loss(config.train, sets[0], tasks),
-        compute_metrics=mean_macro_f1(tasks),
+        compute_loss_func=joint_loss(config.train, sets[0], tasks, sources),
+        compute_metrics=mean_macro_f1(tasks, sources),
         optimizers=(_optimiser(model, config), None),
     )
     trainer.remove_callback(PrinterCallback)  # Report says it already
@@ -140,9 +142,9 @@ class _Trainer(Trainer):
 class _Encoded(torch.utils.data.Dataset[dict[str, Any]]):
     """Examples as token ids, cut to one window, with their targets."""
 
-    def __init__(self, examples: Sequence[Example], tasks: Sequence[Task], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
+    def __init__(self, examples: Sequence[Example], labels: list[list[int]], tokenizer: PreTrainedTokenizerBase, max_tokens: int) -> None:
         self._encodings = tokenizer([example.text for example in examples], truncation=True, max_length=max_tokens)
-        self._labels = [targets(example, tasks) for example in examples]
+        self._labels = labels
         self.lengths = [len(ids) for ids in self._encodings["input_ids"]]
 
     def __len__(self) -> int:

@@ -79,7 +79,7 @@ def test_with_two_labels_the_third_is_never_favoured():
     rows = [("天地", Label.COMPLIANT), ("赌彩", Label.VIOLATION), ("地天", Label.COMPLIANT), ("彩赌", Label.VIOLATION)]
     ngrams = fit_ngrams([example(*row) for row in rows], encode, len(IDS), CONFIG)
     compliant, suspicious, violation = ngrams.logits(encode("赌彩"))
-    assert compliant < suspicious == 0 < violation
+    assert suspicious < compliant < violation
 
 
 def test_the_same_rows_give_the_same_model():

@@ -346,6 +346,7 @@ def test_another_config_is_refused_in_a_run_that_was_begun(killed, project, caps
         ("data.train=[{project}/ordinary.jsonl]", "train has no row: add some"),
         ("model.adapter={project}/nowhere", "model.adapter {project}/nowhere can't be loaded onto this base"),
         ("data.repeat={{posts.jsonl: 2}}", "data.repeat names posts.jsonl, which is not in data.train"),
+        ("data.sources={{cold: [posts.jsonl]}}", "data.sources names posts.jsonl, which is not in data.train"),
         ("train.epoch=1", "unknown key train.epoch: did you mean train.epochs?"),
         (
             "data.train=[{project}/two-labels.jsonl]",
