@@ -272,3 +272,8 @@ def test_sources_are_files_of_the_config_with_names_of_their_own(overrides, reas
 def test_three_numbers_adjust_every_source_alike(given, applied, least):
     config = TrainConfig.load(least, ["data.sources={strict: [posts.jsonl]}", f"export.logit_adjustment={given}"])
     assert config.logit_adjustment == applied
+
+
+def test_a_source_that_an_adapter_has_learnt_needs_no_files(least):
+    config = TrainConfig.load(least, ["data.sources={strict: []}"])
+    assert (config.sources, [block.name for block in config.outputs]) == (("strict",), ["strict"])
