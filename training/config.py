@@ -69,6 +69,7 @@ class DataConfig(_Section):
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
     0.3 for a fixed 30 % of a file. `sources` names those who label by habits of their own, with their training files: they are learnt
     apart, and judge together; files of no name are one source. One may be without files here, where `model.adapter` has learnt it.
+    A text that several named sources have nearly alike is left to the last of them.
     `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 

@@ -28,7 +28,7 @@ from training.processes import leave
 from training.report import Report, write_report
 from training.runs import Run, git_revision
 from training.sign import signer
-from training.sources import fold_graph
+from training.sources import fold_graph, leave_to_last
 from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
 
@@ -72,6 +72,7 @@ def read_sets(config: TrainConfig) -> Sets:
     benign = read_benign(data.benign, columns)
     held_out = [example for examples in (*test.values(), benign) for example in examples]
     train = without(deduplicate(_with_sources(read_examples(data.train, columns), by_file)), held_out)
+    train = leave_to_last(train, config.sources)
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation)
     else:

@@ -6,7 +6,7 @@ The first block of three logits is of rows without a named source, a block for e
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from scipy.special import softmax
+from sklearn.feature_extraction.text import CountVectorizer
 
 from semantic_service.contract.bundle import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.labels import LABEL_NAMES, Label
@@ -24,7 +25,41 @@ from semantic_service.engine.classifier import OnnxClassifier
 from training.dataset import Example
 from training.parity import PARITY_TEXTS, check_logits
 
+SHINGLE = 3  # characters
+FEWEST_SHINGLES = 4  # of a text that can be near another
+SHARED = 0.5  # of the shorter text's shingles, for two texts to be near
 _TINY = np.float32(1e-30)  # a probability, so that its logarithm is finite
+
+
+def leave_to_last(examples: Sequence[Example], sources: Sequence[str]) -> list[Example]:
+    """Of texts of several named sources that are near each other, keep those of the source that is named last.
+
+    Near texts share half of the shorter one's shingles of characters (Broder 1997). Sources contradict each other about them, and each
+    teaches which source such a text is of.
+    """
+    kept = list(examples)
+    for index, source in enumerate(sources):
+        later = [example.text for example in kept if example.source in sources[index + 1 :]]
+        own = [example for example in kept if example.source == source]
+        near = {own[row].id for row in _near([example.text for example in own], later)}
+        kept = [example for example in kept if example.id not in near]
+    return kept
+
+
+def _near(texts: Sequence[str], others: Sequence[str]) -> Iterable[int]:
+    """Give the index of each text that is near one of the others."""
+    if not texts or not others:
+        return ()
+    shingles = CountVectorizer(analyzer="char", ngram_range=(SHINGLE, SHINGLE), binary=True, lowercase=False)
+    try:
+        found = shingles.fit_transform([*texts, *others])
+    except ValueError:  # no text is as long as a shingle
+        return ()
+    sizes = np.asarray(found.sum(axis=1)).ravel()
+    shared = (found[: len(texts)] @ found[len(texts) :].T).tocoo()
+    shorter = np.minimum(sizes[shared.row], sizes[len(texts) + shared.col])
+    near: NDArray[np.integer] = shared.row[(shorter >= FEWEST_SHINGLES) & (shared.data >= SHARED * shorter)]
+    return set(near.tolist())
 
 
 def severity_target(example: Example, sources: Sequence[str]) -> int:

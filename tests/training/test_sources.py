@@ -17,7 +17,7 @@ from tests.tiny_model import CATEGORY, MAX_TOKENS, VOCABULARY, category_weights,
 from training.config import NgramConfig
 from training.dataset import Example
 from training.ngrams import fit_ngrams
-from training.sources import fold, fold_graph, severity_target, sources_in
+from training.sources import fold, fold_graph, leave_to_last, severity_target, sources_in
 
 COLD, SWSR = (Task(name, LABEL_NAMES) for name in ("cold", "swsr"))
 BLOCKS = (COLD, SWSR, CATEGORY)
@@ -40,6 +40,27 @@ def test_each_source_has_three_logits_of_its_own():
     rows = [Example("好", label, "f", 1, source=source) for source in ("", "cold", "swsr") for label in Label]
     assert [severity_target(row, ("cold", "swsr")) for row in rows] == list(range(9))
     assert sources_in(BLOCKS) == 2
+
+
+def left(*texts):
+    """Say which of these (source, text) stay."""
+    examples = [Example(text, Label.COMPLIANT, "f", line, source=source) for line, (source, text) in enumerate(texts)]
+    return [(example.source, example.text) for example in leave_to_last(examples, ("cold", "swsr"))]
+
+
+def test_a_text_near_one_of_a_later_source_is_left_to_that():
+    earlier, later = ("cold", "他们都是一群坏人，真的"), ("swsr", "他们都是一群坏人吗")
+    other, own = ("cold", "今天天气很好，去公园走走"), ("", "他们都是一群坏人啊")
+    assert left(earlier, later, other, own) == [later, other, own]
+
+
+def test_texts_of_one_source_may_be_near_each_other():
+    assert len(left(("cold", "他们都是一群坏人，真的"), ("cold", "他们都是一群坏人吗"))) == 2
+
+
+@given(st.lists(st.tuples(st.sampled_from(["", "cold", "swsr"]), st.text("好坏吗", min_size=1, max_size=3)), max_size=5))
+def test_texts_too_short_to_tell_stay(texts):
+    assert left(*texts) == texts
 
 
 @pytest.fixture

@@ -61,12 +61,6 @@ pytestmark = [
     pytest.mark.usefixtures("one_thread"),
     pytest.mark.slow,
     pytest.mark.timeout(600),  # the first test of a fixture waits for a whole run
-    # optimum exports by torch's older exporter, which says so, and warns of the constants that it meets in transformers and torch
-    pytest.mark.filterwarnings("ignore:You are using the legacy TorchScript-based ONNX export:DeprecationWarning"),
-    pytest.mark.filterwarnings("ignore:The feature will be removed:DeprecationWarning:torch.onnx"),
-    pytest.mark.filterwarnings("ignore:torch.tensor results are registered as constants:torch.jit.TracerWarning"),
-    pytest.mark.filterwarnings("ignore:Converting a tensor to a Python boolean:torch.jit.TracerWarning"),
-    pytest.mark.filterwarnings("ignore:Exporting aten..index operator of advanced indexing:UserWarning:torch.onnx"),
 ]
 
 
