@@ -13,7 +13,7 @@ _EPILOG = """examples
   python -m training doctor posts.jsonl                                       look at the data first
   python -m training plan training/configs/base.yaml --set data.train=[posts.jsonl]    what it will take, what is wrong
   python -m training run training/configs/base.yaml --set data.train=[posts.jsonl] --quick
-  python -m training run training/configs/embedded-1.yaml
+  python -m training run training/configs/embedded.yaml
   python -m training predict semantic_service/default_model "加微信领彩金"        or --file posts.csv, --demo, a prompt
   python -m training evaluate semantic_service/default_model test.jsonl --json
   python -m training runs                                                     what is there, how far it is

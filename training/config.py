@@ -67,9 +67,9 @@ class DataConfig(_Section):
     `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
     A text of validation, test or benign files is never trained on, so a file may stand in `train` and, with its share, in `validation`.
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
-    0.3 for a fixed 30 % of a file. `sources` names those who label by habits of their own, with their training files: they are learnt
+    0.3 for a fixed 30 % of a file. `sources` names those who label by habits of their own, with their files of `train`: they are learnt
     apart, and judge together; files of no name are one source. One may be without files here, where `model.adapter` has learnt it.
-    A text that several named sources have nearly alike is left to the last of them.
+    A text that several named sources have nearly alike is left to the last of them, whose files of `test` may be named for that too.
     `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 

@@ -68,11 +68,11 @@ def read_sets(config: TrainConfig) -> Sets:
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
     by_file = {str(path): name for name, paths in data.sources.items() for path in paths}
-    test = {path.stem: read_examples([path], columns) for path in data.test}
+    test = {path.stem: _with_sources(read_examples([path], columns), by_file) for path in data.test}
     benign = read_benign(data.benign, columns)
     held_out = [example for examples in (*test.values(), benign) for example in examples]
     train = without(deduplicate(_with_sources(read_examples(data.train, columns), by_file)), held_out)
-    train = leave_to_last(train, config.sources)
+    train = leave_to_last(train, held_out, config.sources)
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation)
     else:
@@ -81,8 +81,8 @@ def read_sets(config: TrainConfig) -> Sets:
         validation = without(deduplicate(_with_sources(drawn, by_file)), held_out)
         train = without(train, validation)
     require_every_label([example.tasks for example in train], config.further_tasks)
-    for key, named in (("repeat", map(str, data.repeat)), ("sources", by_file)):
-        if absent := [path for path in named if Path(path) not in data.train]:
+    for key, named, known in (("repeat", map(str, data.repeat), data.train), ("sources", by_file, (*data.train, *data.test))):
+        if absent := [path for path in named if Path(path) not in known]:
             raise ConfigError(f"data.{key} names {absent[0]}, which is not in data.train")
     times = {str(path): number for path, number in data.repeat.items()}
     repeated = [example for example in _some(train, most) for _ in range(_copies(example, times.get(example.file, 1)))]

@@ -31,15 +31,15 @@ SHARED = 0.5  # of the shorter text's shingles, for two texts to be near
 _TINY = np.float32(1e-30)  # a probability, so that its logarithm is finite
 
 
-def leave_to_last(examples: Sequence[Example], sources: Sequence[str]) -> list[Example]:
-    """Of texts of several named sources that are near each other, keep those of the source that is named last.
+def leave_to_last(examples: Sequence[Example], held_out: Sequence[Example], sources: Sequence[str]) -> list[Example]:
+    """Of texts of several named sources that are near each other, keep those of the source that is named last, held out or not.
 
     Near texts share half of the shorter one's shingles of characters (Broder 1997). Sources contradict each other about them, and each
     teaches which source such a text is of.
     """
     kept = list(examples)
     for index, source in enumerate(sources):
-        later = [example.text for example in kept if example.source in sources[index + 1 :]]
+        later = [example.text for example in (*kept, *held_out) if example.source in sources[index + 1 :]]
         own = [example for example in kept if example.source == source]
         near = {own[row].id for row in _near([example.text for example in own], later)}
         kept = [example for example in kept if example.id not in near]

@@ -42,16 +42,21 @@ def test_each_source_has_three_logits_of_its_own():
     assert sources_in(BLOCKS) == 2
 
 
-def left(*texts):
+def examples(texts):
+    return [Example(text, Label.COMPLIANT, "f", line, source=source) for line, (source, text) in enumerate(texts)]
+
+
+def left(*texts, held_out=()):
     """Say which of these (source, text) stay."""
-    examples = [Example(text, Label.COMPLIANT, "f", line, source=source) for line, (source, text) in enumerate(texts)]
-    return [(example.source, example.text) for example in leave_to_last(examples, ("cold", "swsr"))]
+    return [(example.source, example.text) for example in leave_to_last(examples(texts), examples(held_out), ("cold", "swsr"))]
 
 
 def test_a_text_near_one_of_a_later_source_is_left_to_that():
     earlier, later = ("cold", "他们都是一群坏人，真的"), ("swsr", "他们都是一群坏人吗")
     other, own = ("cold", "今天天气很好，去公园走走"), ("", "他们都是一群坏人啊")
     assert left(earlier, later, other, own) == [later, other, own]
+    assert left(earlier, other, own, held_out=[later]) == [other, own]
+    assert left(later, other, held_out=[earlier]) == [later, other]
 
 
 def test_texts_of_one_source_may_be_near_each_other():
