@@ -43,7 +43,7 @@ def run_dir(tmp_path_factory):
         "lora": {"rank": 4},
         "data": {
             "train": [str(posts), str(strict)],
-            "sources": {"strict": [str(strict)]},
+            "sources": {"strict": [str(strict), str(tests[1])]},
             "test": list(map(str, tests)),
             "validation": 0.2,
         },
@@ -80,3 +80,11 @@ def test_what_was_fine_tuned_is_folded_wherever_it_answers(run_dir, tmp_path):
         for judge, graph in product(judges, graphs):
             (answer,) = judge.judge(row["text"])
             assert answer.probabilities == pytest.approx(graph.score(row["text"]).probabilities, abs=1e-3)
+
+
+def test_it_is_gone_on_from_without_the_files_of_a_source(run_dir, tmp_path):
+    folder = run_dir.parent
+    overrides = (f"model.adapter={run_dir}/adapter", "data.sources={strict: []}", f"data.train=[{folder}/posts.jsonl]", "train.epochs=1")
+    command = ["run", str(folder / "sources.yaml"), "--run-dir", str(tmp_path / "further")]
+    assert main([*command, *(part for override in overrides for part in ("--set", override))]) == 0
+    assert Bundle.read(tmp_path / "further" / "bundle").manifest.metrics["own"]["accuracy"] > 0.9
