@@ -7,7 +7,7 @@ from itertools import cycle, islice
 
 from semantic_service.engine.classifier import OnnxClassifier
 
-LENGTHS = (16, 32, 64, 128)  # tokens: the upper bounds of the groups
+LENGTHS = (16, 32, 64, 128, 256, 512)  # tokens: the upper bounds of the groups
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,4 +55,4 @@ def by_length(classifier: OnnxClassifier, texts: list[str]) -> dict[int, list[st
         windows = classifier.windows(text)
         if len(windows) == 1:
             groups[next(length for length in LENGTHS if len(windows[0]) <= length)].append(text)
-    return groups
+    return {length: group for length, group in groups.items() if group}
