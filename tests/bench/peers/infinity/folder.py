@@ -11,7 +11,8 @@ target = Path(folder)
 target.mkdir(parents=True, exist_ok=True)
 for name in ("model.onnx", "tokenizer.json", "config.json"):
     shutil.copyfile(Path(bundle, name), target / name)  # not a link: optimum writes into what it has read
-tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "model_max_length": 128}
+max_tokens = json.loads(Path(bundle, "manifest.json").read_text(encoding="utf-8"))["max_tokens"]
+tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "model_max_length": max_tokens}
 (target / "tokenizer_config.json").write_text(json.dumps(tokenizer))
 server = str(Path(sys.executable).with_name("infinity_emb"))
 os.execv(server, [server, *arguments])

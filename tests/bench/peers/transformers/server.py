@@ -3,6 +3,7 @@
 The weights are random, since a bundle holds none for torch: the same architecture and tokenizer cost the same time.
 """
 
+import json
 import os
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrai
 
 bundle = Path(os.environ["BENCH_MODEL"])  # noqa: TID251 - how the bench tells each server
 model = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(bundle))
-tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(bundle / "tokenizer.json"), pad_token="<pad>", model_max_length=128)
+max_tokens = json.loads((bundle / "manifest.json").read_text(encoding="utf-8"))["max_tokens"]
+tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(bundle / "tokenizer.json"), pad_token="<pad>", model_max_length=max_tokens)
 classifier = pipeline("text-classification", model=model.eval(), tokenizer=tokenizer, top_k=None, truncation=True)
 app = FastAPI()
 
