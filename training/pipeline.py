@@ -47,6 +47,7 @@ class Sets:
     validation: list[Example]
     test: dict[str, list[Example]]  # by the file's stem
     benign: list[Example]
+    left_out: int = 0  # training texts that a later source has nearly alike
 
     @property
     def digest(self) -> str:
@@ -72,7 +73,8 @@ def read_sets(config: TrainConfig) -> Sets:
     benign = read_benign(data.benign, columns)
     held_out = [example for examples in (*test.values(), benign) for example in examples]
     train = without(deduplicate(_with_sources(read_examples(data.train, columns), by_file)), held_out)
-    train = leave_to_last(train, held_out, config.sources)
+    own = leave_to_last(train, held_out, config.sources)
+    left_out, train = len(train) - len(own), own
     if isinstance(data.validation, float):
         train, validation = split(train, data.validation)
     else:
@@ -87,7 +89,7 @@ def read_sets(config: TrainConfig) -> Sets:
     times = {str(path): number for path, number in data.repeat.items()}
     repeated = [example for example in _some(train, most) for _ in range(_copies(example, times.get(example.file, 1)))]
     few = most and QUICK_EVALUATION_ROWS
-    sets = Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few))
+    sets = Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few), left_out)
     _refuse_empty(sets)
     for task in config.further_tasks:
         require_task([example.tasks for example in sets.validation], task, "validation")  # its temperature is fitted on them
@@ -172,6 +174,8 @@ def _say_sets(sets: Sets) -> None:
         further = Counter(task for example in examples for task in example.tasks)
         named_counts = {label.english: counts[label] for label in Label} | further
         print(f"{name:24} {len(examples):7,} rows  " + "  ".join(f"{what} {count:,}" for what, count in named_counts.items()), flush=True)
+    if sets.left_out:
+        print(f"left out: {sets.left_out:,} training texts that a source named later in data.sources has nearly alike", flush=True)
 
 
 def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> Model:
