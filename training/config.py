@@ -15,6 +15,8 @@ from training.errors import ConfigError
 from training.rows import matching
 from training.tasks import OTHER_COLUMNS
 
+FITTED = "fitted"  # on validation, and not told
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
@@ -69,7 +71,7 @@ class DataConfig(_Section):
     `repeat` shows the rows of a training file that many times an epoch: 3 for a small file of one's own among big public ones,
     0.3 for a fixed 30 % of a file. `sources` names those who label by habits of their own, with their files of `train`: they are learnt
     apart, and judge together; files of no name are one source. One may be without files here, where `model.adapter` has learnt it.
-    A text that several named sources have nearly alike is left to the last of them, whose files of `test` may be named for that too.
+    A text that several named sources have, or nearly, is left to the last of them, whose files of `test` may be named for that too.
     `label_names` says what other people's labels mean here: {negative: violation, positive: compliant}.
     """
 
@@ -147,15 +149,16 @@ class ExportConfig(_Section):
 
     `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` are other adapters on the same base, whose
     weights are averaged with this run's (Wortsman et al. 2022); `logit_adjustment` is added to the logits of [compliant, suspicious,
-    violation], or to these of each source in turn, to move what training weighed too little (Menon et al. 2021); `card_notes` go into
-    the model card; `signing_key` is a private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor
-    in the bundle.
+    violation], or to these of each source in turn, to move what training weighed too little (Menon et al. 2021), and `fitted` on
+    validation it makes the sources judge best together, each by macro-F1 (`merge` alone leaves that out); `card_notes` go into the model
+    card; `signing_key` is a private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor in the
+    bundle.
     """
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
     vocabulary_size: Annotated[int, Field(ge=100)] | None = None
     average_with: tuple[Path, ...] = ()
-    logit_adjustment: tuple[float, ...] = (0.0, 0.0, 0.0)
+    logit_adjustment: Literal["fitted"] | tuple[float, ...] = (0.0, 0.0, 0.0)
     card_notes: str = ""
     signing_key: Annotated[Path | None, Field(exclude=True)] = None
 
@@ -227,8 +230,10 @@ class TrainConfig(_Root):
 
     @property
     def logit_adjustment(self) -> tuple[float, ...]:
-        """What is added to the severity's logits, of each source in turn."""
+        """What is added to the severity's logits, of each source in turn, as the adapter is merged."""
         given = self.export.logit_adjustment
+        if isinstance(given, str):
+            return ()
         return given if len(given) > len(Label) else given * (1 + len(self.sources))
 
     @model_validator(mode="after")
@@ -238,9 +243,11 @@ class TrainConfig(_Root):
             raise ValueError(f"data.sources: {twice[0]} is the name of a task")
         if severity := [task.name for task in self.further_tasks if task.labels == LABEL_NAMES]:
             raise ValueError(f"tasks.{severity[0]} has the severity's labels: name its files in data.sources instead")
-        given, width = len(self.export.logit_adjustment), len(Label) * (1 + len(self.sources))
-        if given not in {len(Label), width}:
-            raise ValueError(f"export.logit_adjustment must have {len(Label)} or {width} numbers, got {given}")
+        adjustment, width = self.export.logit_adjustment, len(Label) * (1 + len(self.sources))
+        if adjustment == FITTED and not self.sources:
+            raise ValueError("export.logit_adjustment: what is fitted is how far each source is believed, and data.sources names none")
+        if adjustment != FITTED and len(adjustment) not in {len(Label), width}:
+            raise ValueError(f"export.logit_adjustment must have {len(Label)} or {width} numbers, got {len(adjustment)}")
         return self
 
     @model_validator(mode="after")

@@ -8,7 +8,7 @@ from training.config import TrainConfig
 from training.dataset import Example
 from training.estimate import Needs, gigabytes, load_tokenizer, reckon
 from training.hardware import device_and_dtype, device_name, flops_per_second, free_bytes
-from training.pipeline import Sets, read_sets
+from training.sets import Sets, read_sets
 
 PADDED_TO = 8  # the Trainer's batches are padded to a multiple of it
 TEXTS_AT_ONCE = 1000

@@ -3,18 +3,15 @@
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
-from semantic_service.contract.labels import Label
 from semantic_service.engine.classifier import OnnxClassifier
 from training.config import TrainConfig
-from training.dataset import Example, deduplicate, digest, read_benign, read_examples, split, without
-from training.errors import ConfigError, DataError
+from training.dataset import Example
 from training.evaluate import Metrics, Scored, measure, score
 from training.export import check_parity, export
 from training.finetune import finetune
@@ -27,95 +24,11 @@ from training.precision import Candidate, choose
 from training.processes import leave
 from training.report import Report, write_report
 from training.runs import Run, git_revision
+from training.sets import Sets, read_sets, say_sets
 from training.sign import signer
-from training.sources import fold_graph, leave_to_last
-from training.tasks import require_every_label, require_task
 from training.vocabulary import shrink_vocabulary
 
 Model = tuple[PreTrainedModel, PreTrainedTokenizerBase]
-
-QUICK_ROWS = 800
-QUICK_EVALUATION_ROWS = 200
-QUICK = (f"train.max_rows={QUICK_ROWS}", "train.epochs=1", "train.logging_steps=5")
-
-
-@dataclass(frozen=True, slots=True)
-class Sets:
-    """The examples of a run; no validation or test text is in `train`."""
-
-    train: list[Example]
-    validation: list[Example]
-    test: dict[str, list[Example]]  # by the file's stem
-    benign: list[Example]
-    left_out: int = 0  # training texts that a later source has nearly alike
-
-    @property
-    def digest(self) -> str:
-        """Digest what a model learns and is calibrated from."""
-        return digest([*self.train, *self.validation])
-
-
-def read_sets(config: TrainConfig) -> Sets:
-    """Read, de-duplicate and split a config's files.
-
-    Raises:
-        ConfigError: two sets would have one name in the report.
-        DataError: a file or a row can't be used, or a set has no row.
-
-    """
-    data, most = config.data, config.train.max_rows
-    columns = config.columns
-    names = Counter(["train", "validation", "benign", *(path.stem for path in data.test)])
-    if twice := [name for name, count in names.items() if count > 1]:
-        raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
-    by_file = {str(path): name for name, paths in data.sources.items() for path in paths}
-    test = {path.stem: _with_sources(read_examples([path], columns), by_file) for path in data.test}
-    benign = read_benign(data.benign, columns)
-    held_out = [example for examples in (*test.values(), benign) for example in examples]
-    train = without(deduplicate(_with_sources(read_examples(data.train, columns), by_file)), held_out)
-    own = leave_to_last(train, held_out, config.sources)
-    left_out, train = len(train) - len(own), own
-    if isinstance(data.validation, float):
-        train, validation = split(train, data.validation)
-    else:
-        shares = data.validation if isinstance(data.validation, dict) else dict.fromkeys(data.validation, 1.0)
-        drawn = [example for path, share in shares.items() for example in split(read_examples([path], columns), share)[1]]
-        validation = without(deduplicate(_with_sources(drawn, by_file)), held_out)
-        train = without(train, validation)
-    require_every_label([example.tasks for example in train], config.further_tasks)
-    for key, named, known in (("repeat", map(str, data.repeat), data.train), ("sources", by_file, (*data.train, *data.test))):
-        if absent := [path for path in named if Path(path) not in known]:
-            raise ConfigError(f"data.{key} names {absent[0]}, which is not in data.train")
-    times = {str(path): number for path, number in data.repeat.items()}
-    repeated = [example for example in _some(train, most) for _ in range(_copies(example, times.get(example.file, 1)))]
-    few = most and QUICK_EVALUATION_ROWS
-    sets = Sets(repeated, _some(validation, few), {stem: _some(rows, few) for stem, rows in test.items()}, _some(benign, few), left_out)
-    _refuse_empty(sets)
-    for task in config.further_tasks:
-        require_task([example.tasks for example in sets.validation], task, "validation")  # its temperature is fitted on them
-    return sets
-
-
-def _with_sources(examples: Iterable[Example], by_file: Mapping[str, str]) -> list[Example]:
-    return [replace(example, source=by_file.get(example.file, "")) for example in examples]
-
-
-def _copies(example: Example, times: float) -> int:
-    """Round `times` up for the share of texts, chosen by hash, that its fraction stands for, else down."""
-    whole = int(times)
-    return whole + (int(example.id, 16) < (times - whole) * 2**64)
-
-
-def _refuse_empty(sets: Sets) -> None:
-    named = {"train": sets.train, "validation": sets.validation, **sets.test}
-    if empty := [name for name, examples in named.items() if not examples]:
-        raise DataError(f"{empty[0]} has no row: add some (a text of validation, test or benign files is taken out of train)")
-    if bare := [name for name, examples in named.items() if all(example.label is None for example in examples)]:
-        raise DataError(f"{bare[0]} has no row with a severity, only with labels of further tasks: add some that have it")
-
-
-def _some(examples: list[Example], most: int | None) -> list[Example]:
-    return examples if most is None else sorted(examples, key=lambda example: example.id)[:most]
 
 
 def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
@@ -133,7 +46,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
     """
     signer(config)  # a key that can't sign is said before hours of training
     sets = read_sets(config)
-    _say_sets(sets)
+    say_sets(sets)
     run.keep_data(sets.digest)
     if not run.adapter.exists():
         run.set_status("fine-tuning")
@@ -152,6 +65,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
         "texts": texts,
         "precision": chosen.folder.name,
         "last layer's rows": last_layer_rows(chosen.folder / MODEL_FILE),
+        **({"added to the sources' logits": [round(number, 3) for number in chosen.adjustment]} if config.sources else {}),
         "git revision": git_revision(),
     }
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))
@@ -165,17 +79,6 @@ def assist(config: TrainConfig, run: Run, resume: str = "auto") -> None:
     if not run.adapter.exists():
         sets = read_sets(config)
         finetune(config, (sets.train, sets.validation), run, resume)
-
-
-def _say_sets(sets: Sets) -> None:
-    named = {"train": sets.train, "validation": sets.validation, **sets.test, "benign": sets.benign}
-    for name, examples in named.items():
-        counts = Counter(example.label for example in examples)
-        further = Counter(task for example in examples for task in example.tasks)
-        named_counts = {label.english: counts[label] for label in Label} | further
-        print(f"{name:24} {len(examples):7,} rows  " + "  ".join(f"{what} {count:,}" for what, count in named_counts.items()), flush=True)
-    if sets.left_out:
-        print(f"left out: {sets.left_out:,} training texts that a source named later in data.sources has nearly alike", flush=True)
 
 
 def merge_run(config: TrainConfig, adapter: Path, train: Iterable[Example]) -> Model:
@@ -216,7 +119,7 @@ def export_checked(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, f
 
 
 def export_whole(config: TrainConfig, merged: Model, folder: Path, sets: Sets) -> None:
-    """Export a merged model, with the n-grams that the config asks for and its sources folded, to a folder that appears when all is proved.
+    """Export a merged model, with the n-grams that the config asks for, to a folder that appears when all is proved.
 
     Raises:
         ParityError: the graph does not compute what torch and the n-grams do.
@@ -228,7 +131,6 @@ def export_whole(config: TrainConfig, merged: Model, folder: Path, sets: Sets) -
     if config.ngrams.buckets:
         weight = add_ngrams(encoder, config, sets.train, sets.validation)
         print(f"n-grams: their logits are added with weight {weight:.3f}", flush=True)
-    fold_graph(encoder, config.outputs, config.model.max_tokens, texts)
     encoder.rename(folder)
 
 

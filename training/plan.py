@@ -15,8 +15,8 @@ from training.doctor import examine
 from training.errors import TrainingError
 from training.estimate import gigabytes, reckon
 from training.parameters import parameter_table
-from training.pipeline import Sets, read_sets
 from training.runs import RUNS
+from training.sets import Sets, read_sets
 from training.tables import cell, markdown_table
 
 T = TypeVar("T")

@@ -1,5 +1,6 @@
 """Choose fp32 or the best int8 by what each does to the validation set, each with a temperature of its own."""
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -7,11 +8,13 @@ from pathlib import Path
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.tasks import Task
 from semantic_service.engine.classifier import OnnxClassifier
+from training.adjustment import fit_on
 from training.calibrate import fit_temperature
-from training.config import TrainConfig
+from training.config import FITTED, TrainConfig
 from training.dataset import Example
 from training.evaluate import Metrics, measure, score
 from training.quantise import METHODS, quantise
+from training.sources import fold_graph
 
 MAX_F1_FALL = 0.005  # of macro-F1 on validation, for int8 to be taken
 MAX_LOSS_RISE = 0.005  # above the least loss of all int8 methods, for a faster one to be taken
@@ -19,12 +22,16 @@ MAX_LOSS_RISE = 0.005  # above the least loss of all int8 methods, for a faster 
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A graph, the temperatures that suit it (of the severity, and in each further task), and what it does to the validation set."""
+    """A graph, the temperatures that suit it (of the severity, and in each further task), and what it does to the validation set.
+
+    `adjustment` is what its sources' logits have had added when they were folded.
+    """
 
     folder: Path
     temperature: float
     metrics: Metrics
     tasks: tuple[Task, ...] = ()
+    adjustment: tuple[float, ...] = ()
 
     @property
     def precision(self) -> str:
@@ -32,15 +39,15 @@ class Candidate:
         return self.folder.name[:4]
 
 
-def choose(fp32: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
+def choose(exported: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
     """Measure fp32 and every int8 method; take the fastest int8 about as good as the best, if the config or its macro-F1 lets it."""
-    plain = _measured(fp32, config, validation)
+    plain = _measured(_copied(exported) if config.sources else exported, config, validation)
     if config.export.precision == "fp32":
         return plain
     quantised = []
     for method in METHODS:
-        folder = fp32.with_name(method.name)
-        quantise(fp32, folder, method)
+        folder = exported.with_name(method.name)
+        quantise(exported, folder, method)
         quantised.append(_measured(folder, config, validation))
     for candidate in (plain, *quantised):
         metrics = candidate.metrics
@@ -58,9 +65,17 @@ def fastest(plain: Candidate, quantised: Sequence[Candidate], *, is_asked_for: b
     return next((each for each in good if each.metrics.loss <= least + MAX_LOSS_RISE), plain)
 
 
+def _copied(exported: Path) -> Path:
+    """Copy a graph to where it is folded."""
+    return Path(shutil.copytree(exported, exported.with_name("fp32-folded"), dirs_exist_ok=True))
+
+
 def _measured(folder: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
+    is_fitted = config.export.logit_adjustment == FITTED
+    adjustment = fit_on(folder, config, validation) if is_fitted else ()
+    fold_graph(folder, config.outputs, config.model.max_tokens, [example.text for example in validation], adjustment)
     classifier = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
     raw = score(classifier, validation, folder.name)
     temperature = fit_temperature(raw.log_probabilities, raw.truth)
     tasks = tuple(replace(task, temperature=fit_temperature(rows.log_probabilities, rows.truth)) for task, rows in raw.tasks.items())
-    return Candidate(folder, temperature, measure(raw.at_temperature(temperature), temperature), tasks)
+    return Candidate(folder, temperature, measure(raw.at_temperature(temperature), temperature), tasks, adjustment)

@@ -6,7 +6,7 @@ The first block of three logits is of rows without a named source, a block for e
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,6 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 from scipy.special import softmax
-from sklearn.feature_extraction.text import CountVectorizer
 
 from semantic_service.contract.bundle import CONFIG_FILE, MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.labels import LABEL_NAMES, Label
@@ -25,41 +24,7 @@ from semantic_service.engine.classifier import OnnxClassifier
 from training.dataset import Example
 from training.parity import PARITY_TEXTS, check_logits
 
-SHINGLE = 3  # characters
-FEWEST_SHINGLES = 4  # of a text that can be near another
-SHARED = 0.5  # of the shorter text's shingles, for two texts to be near
 _TINY = np.float32(1e-30)  # a probability, so that its logarithm is finite
-
-
-def leave_to_last(examples: Sequence[Example], held_out: Sequence[Example], sources: Sequence[str]) -> list[Example]:
-    """Of texts of several named sources that are near each other, keep those of the source that is named last, held out or not.
-
-    Near texts share half of the shorter one's shingles of characters (Broder 1997). Sources contradict each other about them, and each
-    teaches which source such a text is of.
-    """
-    kept = list(examples)
-    for index, source in enumerate(sources):
-        later = [example.text for example in (*kept, *held_out) if example.source in sources[index + 1 :]]
-        own = [example for example in kept if example.source == source]
-        near = {own[row].id for row in _near([example.text for example in own], later)}
-        kept = [example for example in kept if example.id not in near]
-    return kept
-
-
-def _near(texts: Sequence[str], others: Sequence[str]) -> Iterable[int]:
-    """Give the index of each text that is near one of the others."""
-    if not texts or not others:
-        return ()
-    shingles = CountVectorizer(analyzer="char", ngram_range=(SHINGLE, SHINGLE), binary=True, lowercase=False)
-    try:
-        found = shingles.fit_transform([*texts, *others])
-    except ValueError:  # no text is as long as a shingle
-        return ()
-    sizes = np.asarray(found.sum(axis=1)).ravel()
-    shared = (found[: len(texts)] @ found[len(texts) :].T).tocoo()
-    shorter = np.minimum(sizes[shared.row], sizes[len(texts) + shared.col])
-    near: NDArray[np.integer] = shared.row[(shorter >= FEWEST_SHINGLES) & (shared.data >= SHARED * shorter)]
-    return set(near.tolist())
 
 
 def severity_target(example: Example, sources: Sequence[str]) -> int:
@@ -86,8 +51,12 @@ def sources_in(tasks: Sequence[Task]) -> int:
     return sum(task.labels == LABEL_NAMES for task in tasks)
 
 
-def fold_graph(folder: Path, tasks: Sequence[Task], max_tokens: int, texts: Sequence[str]) -> None:
-    """Fold the logits of the graph in a folder; `tasks` are its blocks of outputs behind the first one.
+def fold_graph(
+    folder: Path, tasks: Sequence[Task], max_tokens: int, texts: Sequence[str], adjustment: Sequence[float] | NDArray[np.floating] = ()
+) -> None:
+    """Fold the logits of the graph in a folder, once an adjustment [3 * (1 + sources)] is added to them, if one is given.
+
+    `tasks` are its blocks of outputs behind the first one.
 
     Raises:
         ParityError: the new graph's logits are not those of the old one, folded.
@@ -99,16 +68,19 @@ def fold_graph(folder: Path, tasks: Sequence[Task], max_tokens: int, texts: Sequ
     opened = partial(OnnxClassifier, path, folder / TOKENIZER_FILE, max_tokens)
     blocks = opened(tasks=tasks)
     windows = [blocks.windows(text)[0] for text in texts[:PARITY_TEXTS]]
-    wanted = [fold(logits, sources).astype(np.float32) for logits in blocks.logits(windows)]
-    _append_fold(path, sources)
+    added = np.zeros(len(Label) * (1 + sources), dtype=np.float32)
+    added[: len(adjustment)] = adjustment
+    further = sum(len(task.labels) for task in tasks[sources:])
+    wanted = [fold(logits + np.pad(added, (0, further)), sources).astype(np.float32) for logits in blocks.logits(windows)]
+    _append_fold(path, added)
     folded = opened(tasks=tasks[sources:])
     check_logits(zip(wanted, folded.logits(windows), strict=True))
     _rename_outputs(folder / CONFIG_FILE, sources)
 
 
-def _append_fold(path: Path, sources: int) -> None:
+def _append_fold(path: Path, adjustment: NDArray[np.float32]) -> None:
     model = onnx.load(path)
-    graph, width = model.graph, len(Label) * (1 + sources)
+    graph, width = model.graph, len(adjustment)
     for node in graph.node:
         node.output[:] = ["sources_all" if name == "logits" else name for name in node.output]
     constants = {
@@ -116,8 +88,9 @@ def _append_fold(path: Path, sources: int) -> None:
         "width": np.array([width]),
         "end": np.array([np.iinfo(np.int64).max]),
         "axis": np.array([1]),
+        "adjustment": adjustment,
         "tiny": np.array(_TINY),
-        "shape": np.array([0, 1 + sources, len(Label)]),  # 0: as many rows as there are
+        "shape": np.array([0, width // len(Label), len(Label)]),  # 0: as many rows as there are
     }
     graph.initializer.extend(numpy_helper.from_array(value, f"sources_{name}") for name, value in constants.items())
     for kind, inputs, output, attributes in _NODES:
@@ -129,7 +102,8 @@ def _append_fold(path: Path, sources: int) -> None:
 
 
 _NODES: tuple[tuple[str, str, str, dict[str, Any]], ...] = (
-    ("Slice", "all start width axis", "flat", {}),
+    ("Slice", "all start width axis", "learnt", {}),
+    ("Add", "learnt adjustment", "flat", {}),
     ("Slice", "all width end axis", "further", {}),
     ("Softmax", "flat", "shares", {"axis": 1}),
     ("Reshape", "shares shape", "blocks", {}),

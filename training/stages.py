@@ -11,11 +11,12 @@ from training.errors import ConfigError
 from training.heads import tasks_of
 from training.merge import merge
 from training.package import SELF_CHECK_TEXTS, package
-from training.pipeline import Model, export_checked, export_whole, measure_sets, merge_run, product_of, read_sets
+from training.pipeline import Model, export_checked, export_whole, measure_sets, merge_run, product_of
 from training.precision import choose
 from training.pretrained import load_base, saved_outputs
 from training.quantise import METHODS, quantise
 from training.runs import Run
+from training.sets import read_sets
 from training.sources import fold_graph
 
 

@@ -30,8 +30,8 @@ from tests.tiny_base import POSITIONS, rows, unigram, word_piece, write_base, wr
 from training.__main__ import main
 from training.config import TrainConfig
 from training.dataset import read_examples
-from training.pipeline import read_sets
 from training.runs import Run
+from training.sets import read_sets
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),

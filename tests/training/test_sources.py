@@ -17,7 +17,7 @@ from tests.tiny_model import CATEGORY, MAX_TOKENS, VOCABULARY, category_weights,
 from training.config import NgramConfig
 from training.dataset import Example
 from training.ngrams import fit_ngrams
-from training.sources import fold, fold_graph, leave_to_last, severity_target, sources_in
+from training.sources import fold, fold_graph, severity_target, sources_in
 
 COLD, SWSR = (Task(name, LABEL_NAMES) for name in ("cold", "swsr"))
 BLOCKS = (COLD, SWSR, CATEGORY)
@@ -40,32 +40,6 @@ def test_each_source_has_three_logits_of_its_own():
     rows = [Example("好", label, "f", 1, source=source) for source in ("", "cold", "swsr") for label in Label]
     assert [severity_target(row, ("cold", "swsr")) for row in rows] == list(range(9))
     assert sources_in(BLOCKS) == 2
-
-
-def examples(texts):
-    return [Example(text, Label.COMPLIANT, "f", line, source=source) for line, (source, text) in enumerate(texts)]
-
-
-def left(*texts, held_out=()):
-    """Say which of these (source, text) stay."""
-    return [(example.source, example.text) for example in leave_to_last(examples(texts), examples(held_out), ("cold", "swsr"))]
-
-
-def test_a_text_near_one_of_a_later_source_is_left_to_that():
-    earlier, later = ("cold", "他们都是一群坏人，真的"), ("swsr", "他们都是一群坏人吗")
-    other, own = ("cold", "今天天气很好，去公园走走"), ("", "他们都是一群坏人啊")
-    assert left(earlier, later, other, own) == [later, other, own]
-    assert left(earlier, other, own, held_out=[later]) == [other, own]
-    assert left(later, other, held_out=[earlier]) == [later, other]
-
-
-def test_texts_of_one_source_may_be_near_each_other():
-    assert len(left(("cold", "他们都是一群坏人，真的"), ("cold", "他们都是一群坏人吗"))) == 2
-
-
-@given(st.lists(st.tuples(st.sampled_from(["", "cold", "swsr"]), st.text("好坏吗", min_size=1, max_size=3)), max_size=5))
-def test_texts_too_short_to_tell_stay(texts):
-    assert left(*texts) == texts
 
 
 @pytest.fixture
@@ -97,6 +71,14 @@ def test_a_folded_graph_answers_as_the_sources_do_together(folder):
         *LABEL_NAMES,
         *(f"category/{label}" for label in CATEGORY.labels),
     ]
+
+
+def test_what_is_added_to_a_sources_logits_moves_what_all_say(folder):
+    window, added = [2, 4, 5, 1, 3], np.linspace(-3, 3, 9)
+    (apart,) = opened(folder, BLOCKS).logits([window])
+    fold_graph(folder, BLOCKS, MAX_TOKENS, ["赌彩", "中疑"], added)
+    wanted = fold(apart + np.pad(added, (0, len(CATEGORY.labels))), 2)
+    assert opened(folder, [CATEGORY]).logits([window])[0] == pytest.approx(wanted, abs=1e-5)
 
 
 def test_a_graph_of_one_source_stays_as_it_is(tmp_path):

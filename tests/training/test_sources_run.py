@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-from itertools import product
 
 import pytest
 import yaml
@@ -53,6 +52,7 @@ def run_dir(tmp_path_factory):
             "learning_rate": {"lora": 5e-3, "classifier": 5e-3},
             "class_weights": "none",
         },
+        "export": {"logit_adjustment": "fitted"},
     }
     (folder / "sources.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
     with contextlib.redirect_stdout(io.StringIO()):
@@ -69,15 +69,22 @@ def test_the_bundle_answers_each_set_as_its_people_would(run_dir):
     assert min(bundle.manifest.metrics[name]["accuracy"] for name in ("own", "others")) > 0.9
 
 
+def test_how_far_each_source_is_believed_is_fitted_and_told(run_dir):
+    facts = json.loads((run_dir / "report" / "report.json").read_text("utf-8"))["facts"]
+    fitted = facts["added to the sources' logits"]
+    assert len(fitted) == 6
+    assert fitted[0] == 0.0
+    assert len({*fitted}) > 1
+
+
 def test_what_was_fine_tuned_is_folded_wherever_it_answers(run_dir, tmp_path):
     merged, exported = tmp_path / "merged", tmp_path / "exported"
     assert main(["merge", str(run_dir), "--out", str(merged)]) == 0
     assert main(["export", str(merged), "--out", str(exported)]) == 0
-    folders = (run_dir / "onnx" / "fp32", exported)
-    graphs = [OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, POSITIONS) for folder in folders]
+    graph = OnnxClassifier(exported / MODEL_FILE, exported / TOKENIZER_FILE, POSITIONS)
     judges = [merged_judge(merged, POSITIONS), AdapterJudge(base_of(run_dir / "adapter", None), [run_dir / "adapter"], POSITIONS)]
     for row in (*rows(10, seed=11), *strict_rows(10, seed=12)):
-        for judge, graph in product(judges, graphs):
+        for judge in judges:
             (answer,) = judge.judge(row["text"])
             assert answer.probabilities == pytest.approx(graph.score(row["text"]).probabilities, abs=1e-3)
 

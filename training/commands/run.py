@@ -40,9 +40,10 @@ def add(commands: "Commands[argparse.ArgumentParser]") -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from training.disk import one_message_when_full
-    from training.pipeline import QUICK, assist, run_pipeline
+    from training.pipeline import assist, run_pipeline
     from training.processes import first_decides, joined
     from training.runs import RUNS
+    from training.sets import QUICK
 
     config = TrainConfig.load(options.config, [*(QUICK if options.quick else ()), *options.overrides])
     with joined() as first, one_message_when_full(options.run_dir or RUNS):
