@@ -33,7 +33,14 @@ def fit_on(folder: Path, config: TrainConfig, validation: Sequence[Example]) -> 
     names = ("", *config.sources)
     source = np.array([names.index(example.source) for example, _ in rows])
     adjustment = fit_adjustment(logits[:, : len(Label) * len(names)].astype(np.float64), np.array([label for _, label in rows]), source)
+    print(f"{folder.name:18} added to the sources' logits: {described(adjustment.tolist(), config.sources)}", flush=True)
     return tuple(adjustment.tolist())
+
+
+def described(adjustment: Sequence[float], sources: Sequence[str]) -> str:
+    """Say what is added to the logits of each source."""
+    parts = zip(("no name", *sources), np.split(np.asarray(adjustment), 1 + len(sources)), strict=True)
+    return "; ".join(f"{name} " + ", ".join(f"{number:.2f}" for number in part) for name, part in parts)
 
 
 def fit_adjustment(logits: NDArray[np.float64], truth: NDArray[np.integer], source: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -64,8 +71,11 @@ def fit_adjustment(logits: NDArray[np.float64], truth: NDArray[np.integer], sour
     start = np.zeros(numbers.shape[1])
     most = ALARMS * alarms(start)
     fewer = {"type": "ineq", "fun": lambda added: 100 * (most - alarms(added))}  # in per cent, as steep as the cost is
-    added: NDArray[np.float64] = numbers @ minimize(cost, start, method="SLSQP", constraints=fewer, options={"maxiter": STEPS}).x
-    return added
+    found = minimize(cost, start, method="SLSQP", constraints=fewer, options={"maxiter": STEPS})
+    if not found.success:
+        print(f"sources: the fit stopped early ({found.message}); the numbers are the best so far", flush=True)
+    adjustment: NDArray[np.float64] = numbers @ found.x
+    return adjustment
 
 
 def _numbers(outputs: int, complete: Sequence[int]) -> NDArray[np.float64]:

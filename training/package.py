@@ -23,6 +23,7 @@ from semantic_service.contract.bundle import (
 from semantic_service.contract.text import normalise
 from semantic_service.engine.backends import open_arranged
 from semantic_service.engine.classifier import OnnxClassifier
+from training.adjustment import described
 from training.arrange import arrange
 from training.config import TrainConfig
 from training.evaluate import Metrics
@@ -111,6 +112,7 @@ def model_card(config: TrainConfig, version: str, product: Product) -> str:
         f"- Base: `{config.model.base}`, {_method(config)}, ONNX {product.chosen.precision}",
         *([f"- Beside it: a linear model over tokens and pairs in {config.ngrams.buckets:,} buckets"] if config.ngrams.buckets else []),
         f"- Window: {config.model.max_tokens} tokens; temperature {product.chosen.temperature:.3f}",
+        *([f"- Added to the sources' logits: {described(added, config.sources)}"] if (added := product.chosen.adjustment) else []),
         *(f"- Task {task.name}: {', '.join(task.labels)}; temperature {task.temperature:.3f}" for task in product.chosen.tasks),
         "- Trained on: " + ", ".join(f"`{file}` ({rows:,} rows)" for file, rows in product.training_rows.items()),
         "",

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, Bundle
 from semantic_service.engine.classifier import OnnxClassifier
+from training.adjustment import described
 from training.config import TrainConfig
 from training.dataset import Example
 from training.evaluate import Metrics, Scored, measure, score
@@ -65,7 +66,7 @@ def run_pipeline(config: TrainConfig, run: Run, resume: str = "auto") -> Bundle:
         "texts": texts,
         "precision": chosen.folder.name,
         "last layer's rows": last_layer_rows(chosen.folder / MODEL_FILE),
-        **({"added to the sources' logits": [round(number, 3) for number in chosen.adjustment]} if config.sources else {}),
+        **({"added to the sources' logits": described(chosen.adjustment, config.sources)} if chosen.adjustment else {}),
         "git revision": git_revision(),
     }
     write_report(run.path / "report", Report(run.id, measured, chosen.temperature, run.metrics(), facts))

@@ -68,7 +68,7 @@ def _check_names(config: TrainConfig) -> None:
     if twice := [name for name, count in names.items() if count > 1]:
         raise ConfigError(f"data.test: two sets would be called {twice[0]!r}: rename a file")
     of_sources = [path for paths in data.sources.values() for path in paths]
-    for key, named, known in (("repeat", [*data.repeat], data.train), ("sources", of_sources, (*data.train, *data.test))):
+    for key, named, known in (("repeat", [*data.repeat], data.train), ("sources", of_sources, (*data.train, *data.test, *_shares(config)))):
         if absent := [path for path in named if path not in known]:
             raise ConfigError(f"data.{key} names {absent[0]}, which is not in data.train")
 

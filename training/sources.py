@@ -51,9 +51,7 @@ def sources_in(tasks: Sequence[Task]) -> int:
     return sum(task.labels == LABEL_NAMES for task in tasks)
 
 
-def fold_graph(
-    folder: Path, tasks: Sequence[Task], max_tokens: int, texts: Sequence[str], adjustment: Sequence[float] | NDArray[np.floating] = ()
-) -> None:
+def fold_graph(folder: Path, tasks: Sequence[Task], max_tokens: int, texts: Sequence[str], adjustment: Sequence[float] = ()) -> None:
     """Fold the logits of the graph in a folder, once an adjustment [3 * (1 + sources)] is added to them, if one is given.
 
     `tasks` are its blocks of outputs behind the first one.
@@ -68,8 +66,7 @@ def fold_graph(
     opened = partial(OnnxClassifier, path, folder / TOKENIZER_FILE, max_tokens)
     blocks = opened(tasks=tasks)
     windows = [blocks.windows(text)[0] for text in texts[:PARITY_TEXTS]]
-    added = np.zeros(len(Label) * (1 + sources), dtype=np.float32)
-    added[: len(adjustment)] = adjustment
+    added = np.array(adjustment or (0.0,) * (len(Label) * (1 + sources)), dtype=np.float32)
     further = sum(len(task.labels) for task in tasks[sources:])
     wanted = [fold(logits + np.pad(added, (0, further)), sources).astype(np.float32) for logits in blocks.logits(windows)]
     _append_fold(path, added)

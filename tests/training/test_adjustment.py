@@ -8,13 +8,12 @@ from semantic_service.contract.labels import Label
 from training.adjustment import fit_adjustment
 from training.sources import fold
 
-RANDOM = np.random.default_rng(7)
-
 
 def rows(source, labels, count):
     """Make logits [count, 6] of two sources: each knows the labels of its own rows, and the other calls them all compliant."""
-    truth = RANDOM.choice(labels, count)
-    logits = RANDOM.normal(0, 0.3, (count, 6))
+    random = np.random.default_rng(7)
+    truth = random.choice(labels, count)
+    logits = random.normal(0, 0.3, (count, 6))
     own, other = (0, 3) if source == 0 else (3, 0)
     logits[np.arange(count), own + truth] += 6
     logits[:, other + Label.COMPLIANT] += 1 if source == 0 else 7
@@ -53,12 +52,12 @@ def test_ordinary_posts_of_ones_own_give_half_as_many_false_alarms(both):
 
 def test_a_source_without_rows_is_believed_more_or_less_as_a_whole(both):
     logits, truth, source = both
-    three = np.hstack([logits, RANDOM.normal(0, 1, (len(logits), 3))])
+    three = np.hstack([logits, np.random.default_rng(8).normal(0, 1, (len(logits), 3))])
     assert len({*fit_adjustment(three, truth, source)[6:].tolist()}) == 1
 
 
 def test_the_same_rows_give_the_same_numbers_in_any_order(both):
-    order = RANDOM.permutation(len(both[0]))
+    order = np.random.default_rng(8).permutation(len(both[0]))
     assert fit_adjustment(*(part[order] for part in both)) == pytest.approx(fit_adjustment(*both), abs=0.02)
 
 

@@ -76,7 +76,7 @@ def test_a_folded_graph_answers_as_the_sources_do_together(folder):
 def test_what_is_added_to_a_sources_logits_moves_what_all_say(folder):
     window, added = [2, 4, 5, 1, 3], np.linspace(-3, 3, 9)
     (apart,) = opened(folder, BLOCKS).logits([window])
-    fold_graph(folder, BLOCKS, MAX_TOKENS, ["赌彩", "中疑"], added)
+    fold_graph(folder, BLOCKS, MAX_TOKENS, ["赌彩", "中疑"], added.tolist())
     wanted = fold(apart + np.pad(added, (0, len(CATEGORY.labels))), 2)
     assert opened(folder, [CATEGORY]).logits([window])[0] == pytest.approx(wanted, abs=1e-5)
 
