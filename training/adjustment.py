@@ -1,7 +1,7 @@
 """Fit how far each source is believed: what is added to its logits before they are folded."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +32,9 @@ def fit_on(folder: Path, config: TrainConfig, validation: Sequence[Example]) -> 
         logits = np.stack(list(tqdm(scored, total=len(rows), desc="sources", unit="text", disable=None)))
     names = ("", *config.sources)
     source = np.array([names.index(example.source) for example, _ in rows])
-    adjustment = fit_adjustment(logits[:, : len(Label) * len(names)].astype(np.float64), np.array([label for _, label in rows]), source)
+    given = {names.index(name): number for name, number in (config.fitted_beside or {}).items()}
+    own_logits = logits[:, : len(Label) * len(names)].astype(np.float64)
+    adjustment = fit_adjustment(own_logits, np.array([label for _, label in rows]), source, given)
     print(f"{folder.name:18} added to the sources' logits: {described(adjustment.tolist(), config.sources)}", flush=True)
     return tuple(adjustment.tolist())
 
@@ -43,7 +45,9 @@ def described(adjustment: Sequence[float], sources: Sequence[str]) -> str:
     return "; ".join(f"{name} " + ", ".join(f"{number:.2f}" for number in part) for name, part in parts)
 
 
-def fit_adjustment(logits: NDArray[np.float64], truth: NDArray[np.integer], source: NDArray[np.integer]) -> NDArray[np.float64]:
+def fit_adjustment(
+    logits: NDArray[np.float64], truth: NDArray[np.integer], source: NDArray[np.integer], given: Mapping[int, float]
+) -> NDArray[np.float64]:
     """Find what to add to logits [n, 3 * sources] for the largest mean of the sources' macro-F1; `truth` and `source` [n] are indices.
 
     The macro-F1 is the expected one, of the probabilities (Jansche 2005): that of the answers has no slope, and follows single rows.
@@ -51,31 +55,43 @@ def fit_adjustment(logits: NDArray[np.float64], truth: NDArray[np.integer], sour
     name, may give half as many false alarms as before, expected likewise.
 
     Each named source has one number, and each whose rows have all labels one more for suspicious and for violation: with a number
-    for every logit, sources that have no rows here are judged worse.
+    for every logit, sources that have no rows here are judged worse. Sources, by index, that are `given` a number keep that.
     """
     groups = [(source == index, _merging(truth[source == index])) for index in sorted(set(source.tolist()))]
-    numbers = _numbers(logits.shape[1], [index for index in set(source.tolist()) if {*truth[source == index].tolist()} == {*Label}])
+    complete = [index for index in set(source.tolist()) - {*given} if {*truth[source == index].tolist()} == {*Label}]
+    numbers = np.delete(_numbers(logits.shape[1], complete), [index - 1 for index in given], axis=1)
+    kept = np.zeros((logits.shape[1] // len(Label), len(Label)))
+    kept[[*given]] = np.array([*given.values()])[:, None]
     ordinary = logits[(source == 0) & (truth == Label.COMPLIANT)]
 
-    def probabilities(of: NDArray[np.float64], added: NDArray[np.float64]) -> NDArray[np.float64]:
-        chances: NDArray[np.float64] = softmax(fold(of + numbers @ added, logits.shape[1] // len(Label) - 1), axis=1)
-        return chances
+    def adjustment(added: NDArray[np.float64]) -> NDArray[np.float64]:
+        whole: NDArray[np.float64] = kept.ravel() + numbers @ added
+        return whole
 
     def cost(added: NDArray[np.float64]) -> float:
-        chances = probabilities(logits, added)
+        chances = _probabilities(logits + adjustment(added))
         return PENALTY * float(added @ added) - float(np.mean([_macro_f1(chances[own] @ merging, truth[own]) for own, merging in groups]))
 
-    def alarms(added: NDArray[np.float64]) -> float:
-        return float(1 - probabilities(ordinary, added)[:, Label.COMPLIANT].mean()) if len(ordinary) else 0.0
+    most = ALARMS * _alarms(ordinary)
 
-    start = np.zeros(numbers.shape[1])
-    most = ALARMS * alarms(start)
-    fewer = {"type": "ineq", "fun": lambda added: 100 * (most - alarms(added))}  # in per cent, as steep as the cost is
+    def margin(added: NDArray[np.float64]) -> float:
+        return 100 * (most - _alarms(ordinary + adjustment(added)))  # per cent: as steep as the cost
+
+    start, fewer = np.zeros(numbers.shape[1]), {"type": "ineq", "fun": margin}
     found = minimize(cost, start, method="SLSQP", constraints=fewer, options={"maxiter": STEPS})
     if not found.success:
         print(f"sources: the fit stopped early ({found.message}); the numbers are the best so far", flush=True)
-    adjustment: NDArray[np.float64] = numbers @ found.x
-    return adjustment
+    return adjustment(found.x)
+
+
+def _probabilities(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    chances: NDArray[np.float64] = softmax(fold(logits, logits.shape[1] // len(Label) - 1), axis=1)
+    return chances
+
+
+def _alarms(ordinary: NDArray[np.float64]) -> float:
+    """Give the expected share of false alarms among harmless posts' logits."""
+    return float(1 - _probabilities(ordinary)[:, Label.COMPLIANT].mean()) if len(ordinary) else 0.0
 
 
 def _numbers(outputs: int, complete: Sequence[int]) -> NDArray[np.float64]:

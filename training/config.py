@@ -1,7 +1,7 @@
 """A training config: YAML with `extends:`, every key checked, unknown keys refused with the nearest name."""
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -14,8 +14,6 @@ from training.dataset import Columns
 from training.errors import ConfigError
 from training.rows import matching
 from training.tasks import OTHER_COLUMNS
-
-FITTED = "fitted"  # on validation, and not told
 
 
 class _Section(BaseModel):
@@ -150,15 +148,15 @@ class ExportConfig(_Section):
     `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` are other adapters on the same base, whose
     weights are averaged with this run's (Wortsman et al. 2022); `logit_adjustment` is added to the logits of [compliant, suspicious,
     violation], or to these of each source in turn, to move what training weighed too little (Menon et al. 2021), and `fitted` on
-    validation it makes the sources judge best together, each by macro-F1 (`merge` alone leaves that out); `card_notes` go into the model
-    card; `signing_key` is a private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor in the
-    bundle.
+    validation it makes the sources judge best together, each by macro-F1 (`merge` alone leaves that out); sources named with a
+    number, {name: 0.5}, have that added to all their logits, and the rest is fitted; `card_notes` go into the model card; `signing_key`
+    is a private key in PEM (`python -m training sign --help`), whose path is kept neither with the run nor in the bundle.
     """
 
     precision: Literal["auto", "fp32", "int8"] = "auto"
     vocabulary_size: Annotated[int, Field(ge=100)] | None = None
     average_with: tuple[Path, ...] = ()
-    logit_adjustment: Literal["fitted"] | tuple[float, ...] = (0.0, 0.0, 0.0)
+    logit_adjustment: Literal["fitted"] | dict[str, float] | tuple[float, ...] = (0.0, 0.0, 0.0)
     card_notes: str = ""
     signing_key: Annotated[Path | None, Field(exclude=True)] = None
 
@@ -232,9 +230,17 @@ class TrainConfig(_Root):
     def logit_adjustment(self) -> tuple[float, ...]:
         """What is added to the severity's logits, of each source in turn, as the adapter is merged."""
         given = self.export.logit_adjustment
-        if isinstance(given, str):
+        if not isinstance(given, tuple):
             return ()
         return given if len(given) > len(Label) else given * (1 + len(self.sources))
+
+    @property
+    def fitted_beside(self) -> Mapping[str, float] | None:
+        """The sources' numbers beside which the others' are fitted; None where nothing is fitted."""
+        given = self.export.logit_adjustment
+        if isinstance(given, tuple):
+            return None
+        return given if isinstance(given, dict) else {}
 
     @model_validator(mode="after")
     def _check_sources(self) -> Self:
@@ -244,9 +250,11 @@ class TrainConfig(_Root):
         if severity := [task.name for task in self.further_tasks if task.labels == LABEL_NAMES]:
             raise ValueError(f"tasks.{severity[0]} has the severity's labels: name its files in data.sources instead")
         adjustment, width = self.export.logit_adjustment, len(Label) * (1 + len(self.sources))
-        if adjustment == FITTED and not self.sources:
+        if self.fitted_beside is not None and not self.sources:
             raise ValueError("export.logit_adjustment: what is fitted is how far each source is believed, and data.sources names none")
-        if adjustment != FITTED and len(adjustment) not in {len(Label), width}:
+        if unknown := {*(self.fitted_beside or ())} - {*self.sources}:
+            raise ValueError(f"export.logit_adjustment: data.sources has no {min(unknown)}, only {', '.join(self.sources)}")
+        if isinstance(adjustment, tuple) and len(adjustment) not in {len(Label), width}:
             raise ValueError(f"export.logit_adjustment must have {len(Label)} or {width} numbers, got {len(adjustment)}")
         return self
 

@@ -5,12 +5,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE
 from semantic_service.contract.tasks import Task
 from semantic_service.engine.classifier import OnnxClassifier
 from training.adjustment import fit_on
 from training.calibrate import fit_temperature
-from training.config import FITTED, TrainConfig
+from training.config import TrainConfig
 from training.dataset import Example
 from training.evaluate import Metrics, measure, score
 from training.quantise import METHODS, quantise
@@ -71,11 +74,20 @@ def _copied(exported: Path) -> Path:
 
 
 def _measured(folder: Path, config: TrainConfig, validation: Sequence[Example]) -> Candidate:
-    is_fitted = config.export.logit_adjustment == FITTED
-    adjustment = fit_on(folder, config, validation) if is_fitted else ()
+    adjustment = () if config.fitted_beside is None else fit_on(folder, config, validation)
     fold_graph(folder, config.outputs, config.model.max_tokens, [example.text for example in validation], adjustment)
     classifier = OnnxClassifier(folder / MODEL_FILE, folder / TOKENIZER_FILE, config.model.max_tokens, tasks=config.further_tasks)
     raw = score(classifier, validation, folder.name)
-    temperature = fit_temperature(raw.log_probabilities, raw.truth)
+    own = calibrating(validation)
+    temperature = fit_temperature(raw.log_probabilities[own], raw.truth[own])
     tasks = tuple(replace(task, temperature=fit_temperature(rows.log_probabilities, rows.truth)) for task, rows in raw.tasks.items())
     return Candidate(folder, temperature, measure(raw.at_temperature(temperature), temperature), tasks, adjustment)
+
+
+def calibrating(validation: Sequence[Example]) -> NDArray[np.bool_]:
+    """Say which rows that have a severity the temperature is fitted on: those of no named source, if there are any.
+
+    A source's held-out rows are labelled like its training rows: calibrated on them, the model is too sure of other posts.
+    """
+    has_name = np.array([bool(example.source) for example in validation if example.label is not None])
+    return has_name if has_name.all() else ~has_name

@@ -260,6 +260,8 @@ def test_a_pattern_stands_for_the_files_that_match_now(tmp_path):
         (["data.sources={COLD: [posts.jsonl]}"], "task COLD: 'COLD' must be a lower-case word"),
         (["data.sources={cold: [posts.jsonl]}", "export.logit_adjustment=[0, 1]"], "logit_adjustment must have 3 or 6 numbers, got 2"),
         (["export.logit_adjustment=fitted"], "data.sources names none"),
+        (["export.logit_adjustment={cold: 1}"], "data.sources names none"),
+        (["data.sources={cold: [posts.jsonl]}", "export.logit_adjustment={swsr: 1}"], "data.sources has no swsr, only cold"),
         (["data.sources={topic: [posts.jsonl]}", "task_type=multi_cls", "tasks={topic: [a, b]}"], "topic is the name of a task"),
         (["task_type=multi_cls", "tasks={cold: [compliant, suspicious, violation]}"], "name its files in data.sources instead"),
     ],
@@ -269,7 +271,9 @@ def test_sources_are_files_of_the_config_with_names_of_their_own(overrides, reas
         TrainConfig.load(least, overrides)
 
 
-@pytest.mark.parametrize(("given", "applied"), [([0, 1, 2], (0, 1, 2, 0, 1, 2)), ([0, 1, 2, 3, 4, 5], (0, 1, 2, 3, 4, 5)), ("fitted", ())])
+@pytest.mark.parametrize(
+    ("given", "applied"), [([0, 1, 2], (0, 1, 2, 0, 1, 2)), ([0, 1, 2, 3, 4, 5], (0, 1, 2, 3, 4, 5)), ("fitted", ()), ("{strict: 1}", ())]
+)
 def test_three_numbers_adjust_every_source_alike(given, applied, least):
     config = TrainConfig.load(least, ["data.sources={strict: [posts.jsonl]}", f"export.logit_adjustment={given}"])
     assert config.logit_adjustment == applied

@@ -1,4 +1,4 @@
-"""Which int8 is taken."""
+"""Which int8 is taken, and by which rows it is calibrated."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from semantic_service.contract.labels import Label
+from training.dataset import Example
 from training.evaluate import Scored, measure
-from training.precision import Candidate, fastest
+from training.precision import Candidate, calibrating, fastest
 
 MEASURED = measure(Scored(np.eye(3), np.arange(3)), 1.0)
 
@@ -32,3 +34,11 @@ PLAIN = candidate("fp32", 0.600, 0.650)
 def test_the_fastest_that_will_do_is_taken(*, fast: tuple[float, float], slow: tuple[float, float], is_asked_for: bool, taken: str) -> None:
     quantised = [candidate("fast", *fast), candidate("slow", *slow)]
     assert fastest(PLAIN, quantised, is_asked_for=is_asked_for).folder.name == taken
+
+
+def test_rows_of_ones_own_calibrate_where_there_are_any() -> None:
+    named = Example("一", Label.VIOLATION, "others.jsonl", 1, source="others")
+    own = Example("二", Label.COMPLIANT, "own.jsonl", 1)
+    unlabelled = Example("三", None, "own.jsonl", 2, {"category": "abuse"})
+    assert calibrating([named, own, unlabelled, named]).tolist() == [False, True, False]
+    assert calibrating([named, unlabelled, named]).tolist() == [True, True]
