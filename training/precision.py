@@ -20,6 +20,7 @@ from training.quantise import METHODS, quantise
 from training.sources import fold_graph
 
 MAX_F1_FALL = 0.005  # of macro-F1 on validation, for int8 to be taken
+OWN_ROWS = 100  # fewer say too little of a temperature
 MAX_LOSS_RISE = 0.005  # above the least loss of all int8 methods, for a faster one to be taken
 
 
@@ -85,9 +86,9 @@ def _measured(folder: Path, config: TrainConfig, validation: Sequence[Example]) 
 
 
 def calibrating(validation: Sequence[Example]) -> NDArray[np.bool_]:
-    """Say which rows that have a severity the temperature is fitted on: those of no named source, if there are any.
+    """Say which rows that have a severity the temperature is fitted on: those of no named source, if there are enough, else all.
 
     A source's held-out rows are labelled like its training rows: calibrated on them, the model is too sure of other posts.
     """
-    has_name = np.array([bool(example.source) for example in validation if example.label is not None])
-    return has_name if has_name.all() else ~has_name
+    own = np.array([not example.source for example in validation if example.label is not None])
+    return own if own.sum() >= OWN_ROWS else np.ones_like(own)

@@ -9,7 +9,7 @@ import pytest
 from semantic_service.contract.labels import Label
 from training.dataset import Example
 from training.evaluate import Scored, measure
-from training.precision import Candidate, calibrating, fastest
+from training.precision import OWN_ROWS, Candidate, calibrating, fastest
 
 MEASURED = measure(Scored(np.eye(3), np.arange(3)), 1.0)
 
@@ -36,9 +36,9 @@ def test_the_fastest_that_will_do_is_taken(*, fast: tuple[float, float], slow: t
     assert fastest(PLAIN, quantised, is_asked_for=is_asked_for).folder.name == taken
 
 
-def test_rows_of_ones_own_calibrate_where_there_are_any() -> None:
+def test_rows_of_ones_own_calibrate_where_there_are_enough() -> None:
     named = Example("一", Label.VIOLATION, "others.jsonl", 1, source="others")
     own = Example("二", Label.COMPLIANT, "own.jsonl", 1)
     unlabelled = Example("三", None, "own.jsonl", 2, {"category": "abuse"})
-    assert calibrating([named, own, unlabelled, named]).tolist() == [False, True, False]
-    assert calibrating([named, unlabelled, named]).tolist() == [True, True]
+    assert calibrating([named, unlabelled, *[own] * OWN_ROWS]).tolist() == [False, *[True] * OWN_ROWS]
+    assert calibrating([named, unlabelled, *[own] * (OWN_ROWS - 1)]).all()
