@@ -3,6 +3,7 @@
 import argparse
 import gc
 import logging
+import os
 import signal
 import sys
 from functools import partial
@@ -108,6 +109,7 @@ def _tune_interpreter() -> None:
     gc.freeze()  # to go through what stays for ever takes 20 to 80 ms, and every thread waits for it
     gc.set_threshold(YOUNG)
     sys.setswitchinterval(SWITCH_S)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # noqa: TID251 - tokenizers reads it there; the judging threads have the cores
 
 
 def _log_as_json(level: str) -> None:

@@ -13,11 +13,11 @@ from prometheus_client import (
 
 from semantic_service.api import shared_metrics
 from semantic_service.engine.classifier import Score
+from semantic_service.engine.lanes import Done
 from semantic_service.engine.live import Reload
 from semantic_service.engine.moderator import Judgement
 from semantic_service.engine.scorer import Lookup
 from semantic_service.engine.shadow import Comparison
-from semantic_service.engine.workers import Done
 from semantic_service.store.keeper import Result
 from semantic_service.store.spill import Spill
 

@@ -14,11 +14,12 @@ from semantic_service.api.schemas import ClassifyRequest
 from semantic_service.contract.text import NormalisedText, normalise
 from semantic_service.contract.verdict import DEFAULT_SCENE, Policy
 from semantic_service.engine.classifier import Score
+from semantic_service.engine.lanes import Done
 from semantic_service.engine.live import Live
 from semantic_service.engine.moderator import EmptyTextError, Judgement, Moderator
 from semantic_service.engine.scorer import Lookup, Scorer
 from semantic_service.engine.shadow import Answered, Challenger, Shadow
-from semantic_service.engine.workers import Done, Workers
+from semantic_service.engine.workers import Workers
 
 POLL_S = 2.0
 PROMPT_CHARS = 1000  # are normalised within about a millisecond; other requests need not wait for more

@@ -1,7 +1,8 @@
 """One loaded model: a normalised text to calibrated probabilities."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +20,7 @@ from semantic_service.engine.backends import Backend, BackendError, open_bundle,
 
 Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
+_Feed = tuple[list[str] | None, Mapping[str, NDArray[Any]]]  # the outputs that a run is asked for (None: all), and its inputs
 
 OVERLAP = 4  # neighbouring windows share 1/4 of their tokens
 _SEVERITY = np.arange(len(Label), dtype=np.float32)
@@ -106,17 +108,27 @@ class OnnxClassifier:
 
     def windows(self, text: str) -> list[list[int]]:
         """Cut a normalised text into overlapping windows of token ids, special tokens included."""
-        encoding = self._tokenizer.encode_batch_fast([text])[0]
-        return [encoding.ids, *(window.ids for window in encoding.overflowing)]
+        return self._cut([text])[0]
+
+    def _cut(self, texts: Sequence[str]) -> list[list[list[int]]]:
+        encodings = self._tokenizer.encode_batch_fast(list(texts))
+        return [[encoding.ids, *(window.ids for window in encoding.overflowing)] for encoding in encodings]
 
     def logits(self, windows: Sequence[Sequence[int]]) -> list[Logits]:
         """Run windows: of each, logits [3], then those of the further tasks. They are the same, bit by bit, in whatever company."""
-        rows: list[Logits] = []
-        if self._together > 1:
-            for start in range(0, len(windows) - self._together + 1, self._together):
-                rows += [logits[0] for logits in self._session.run(None, self._feed_all(windows[start : start + self._together]))]
-        rows += [self._session.run(["logits"], self._feed(window))[0][0] for window in windows[len(rows) :]]
-        return rows
+        return self._run(self._feeds(windows))
+
+    def _feeds(self, windows: Sequence[Sequence[int]]) -> list[_Feed]:
+        together = self._together
+        alone = len(windows) % together if together > 1 else len(windows)
+        several = [windows[start : start + together] for start in range(0, len(windows) - alone, together)]
+        return [
+            *((None, self._feed_all(each)) for each in several),
+            *((["logits"], self._feed(window)) for window in windows[len(windows) - alone :]),
+        ]
+
+    def _run(self, feeds: Sequence[_Feed]) -> list[Logits]:
+        return [logits[0] for outputs, inputs in feeds for logits in self._session.run(outputs, inputs)]
 
     def _feed_all(self, windows: Sequence[Sequence[int]]) -> Mapping[str, NDArray[Any]]:
         inputs: dict[str, NDArray[Any]] = {"several": _YES}
@@ -140,8 +152,15 @@ class OnnxClassifier:
 
     def score_all(self, texts: Sequence[str]) -> list[Score]:
         """Score some normalised texts, each as if it were alone."""
-        cut = [self.windows(text) for text in texts]
-        rows = iter(self.logits([window for windows in cut for window in windows]))
+        return self.prepare(texts)()
+
+    def prepare(self, texts: Sequence[str]) -> Callable[[], list[Score]]:
+        """Tokenise some normalised texts; what is given scores them."""
+        cut = self._cut(texts)
+        return partial(self._scores, cut, self._feeds([window for windows in cut for window in windows]))
+
+    def _scores(self, cut: Sequence[Sequence[Sequence[int]]], feeds: Sequence[_Feed]) -> list[Score]:
+        rows = iter(self._run(feeds))
         return [self._score(windows, list(islice(rows, len(windows)))) for windows in cut]
 
     def _score(self, windows: Sequence[Sequence[int]], logits: Sequence[Logits]) -> Score:

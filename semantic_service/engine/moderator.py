@@ -1,7 +1,7 @@
 """Judge a text: normalise, look for terms, score, decide."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from semantic_service.contract.tasks import Task, TaskVerdict
@@ -70,7 +70,11 @@ class Moderator:
 
     def score_all(self, texts: Sequence[NormalisedText]) -> list[Score]:
         """Run the model on texts that are not empty."""
-        return self._classifier.score_all([text.text[:MAX_CHARS] for text in texts])
+        return self.prepare(texts)()
+
+    def prepare(self, texts: Sequence[NormalisedText]) -> Callable[[], list[Score]]:
+        """Make texts that are not empty ready for the model; what is given runs it."""
+        return self._classifier.prepare([text.text[:MAX_CHARS] for text in texts])
 
     def decide(self, text: NormalisedText, score: Score, scene: str = DEFAULT_SCENE) -> Judgement:
         """Make a judgement of a text's score, or of the score of another text with the same key."""

@@ -9,8 +9,11 @@ from typing import Protocol, Self
 
 from semantic_service.contract.text import NormalisedText
 from semantic_service.engine.classifier import Score
+from semantic_service.engine.lanes import Done, Job
 from semantic_service.engine.moderator import Moderator
-from semantic_service.engine.workers import Done, Job, Workers, call_on
+from semantic_service.engine.workers import Workers, call_on
+
+SHORT_CHARS = 500  # take about four windows of 128 tokens
 
 
 class Lookup(StrEnum):
@@ -129,7 +132,8 @@ class Scorer:
 
     def _flight(self, moderator: Moderator, name: tuple[bool, bytes], text: NormalisedText) -> _Flight:
         loop = asyncio.get_running_loop()
-        flight = _Flight(Job(moderator.score_all, text, lambda: call_on(loop, self._landed, name, flight)))
+        is_short = len(text.text) <= SHORT_CHARS
+        flight = _Flight(Job(moderator.prepare, text, lambda: call_on(loop, self._landed, name, flight), is_short=is_short))
         return flight
 
     def _landed(self, name: tuple[bool, bytes], flight: _Flight) -> None:

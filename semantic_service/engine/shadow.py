@@ -14,8 +14,9 @@ from semantic_service.contract.json_lines import JsonLines
 from semantic_service.contract.labels import LABEL_NAMES
 from semantic_service.contract.verdict import Decider, Policy
 from semantic_service.engine.classifier import OnnxClassifier
+from semantic_service.engine.lanes import Job
 from semantic_service.engine.moderator import Judgement, Moderator
-from semantic_service.engine.workers import LOWEST_PRIORITY, Job, QueueFullError, Workers
+from semantic_service.engine.workers import LOWEST_PRIORITY, QueueFullError, Workers
 
 MAX_WAITING = 256  # sampled texts; what comes on top is dropped
 PAUSE_S = 0.01  # before a comparison, so that the answer is out, and between looks whether live texts wait

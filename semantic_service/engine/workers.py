@@ -7,22 +7,21 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError
-from dataclasses import dataclass
+from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, NoReturn
 
 from semantic_service.contract.bundle import TOGETHER
+from semantic_service.engine.lanes import Answer, Done, Ended, Job, Lanes
 
-Answer = TypeVar("Answer")
 BEHIND_THE_LOOP = 10  # nicer than the thread that reads and refuses requests, which else falls behind where more comes than can be done
 LOWEST_PRIORITY = 19  # nice
-SINGLES_IN_A_ROW = 15  # then a batch has its turn, if one waits: batches get a sixteenth of a busy machine, and never starve
 BURST = 32  # texts a thread that may wait however slow the model is
 SHORT_QUEUE = 3  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
+TOLD_AT_ONCE = 2 * TOGETHER  # answers while the queue is long: whoever is woken for one finds its code still in the caches for the next
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
 _SMOOTHING = 1 / 32  # of the time that a text takes
@@ -35,117 +34,10 @@ class QueueFullError(Exception):
         super().__init__(f"{waiting} texts are waiting, which would take about {1000 * wait_s:.0f} ms: try again later")
 
 
-@dataclass(frozen=True, slots=True)
-class Done(Generic[Answer]):
-    """A piece of work's answer, how long it had waited, and its share of the time that the run took, in seconds."""
-
-    answer: Answer
-    queue_s: float
-    run_s: float
-
-
-class Job(Generic[Answer]):
-    """A piece of work, and what became of it. Lighter than a future of the standard library, which brings a lock of its own."""
-
-    __slots__ = ("_told", "is_waiting", "item", "outcome", "queued", "work")
-
-    def __init__(self, work: Callable[[Sequence[Any]], Sequence[Answer]], item: object, told: Callable[[], object]) -> None:
-        """Have `work` done with `item`, perhaps with other jobs' items in one call.
-
-        `told` is called once the job has ended, on the thread that ends it: a worker's, or that of who submits or cancels.
-        """
-        self.work = work
-        self.item = item
-        self.queued = 0.0  # by time.perf_counter
-        self.is_waiting = True
-        self.outcome: Done[Answer] | BaseException | None = None
-        self._told = told
-
-    @classmethod
-    def alone(cls, work: Callable[[], Answer], told: Callable[[], object]) -> Self:
-        """Have something done that is not done for several at once."""
-        return cls(lambda _: [work()], None, told)
-
-    def end(self, outcome: Done[Answer] | BaseException) -> None:
-        """Tell what became of it."""
-        told = self._told
-        del self.work, self.item, self._told  # they hold a text, and whoever holds this job
-        self.outcome = outcome
-        told()
-
-    @property
-    def is_cancelled(self) -> bool:
-        """Whether it will never run, since nobody wanted it any more."""
-        return isinstance(self.outcome, CancelledError)
-
-    def result(self) -> Done[Answer]:
-        """Give the answer, once it has ended.
-
-        Raises:
-            QueueFullError: so much more has come meanwhile that there was no time for it.
-            CancelledError: it was cancelled.
-
-        """
-        if isinstance(self.outcome, BaseException):
-            raise self.outcome
-        assert self.outcome is not None
-        return self.outcome
-
-
-Ended = tuple[Job[Any], Done[Any] | BaseException]
-
-
-class Lanes:
-    """What waits: single posts, oldest first, and batches, which take turns text by text."""
-
-    def __init__(self) -> None:
-        self.singles: deque[Job[Any]] = deque()
-        self._batches: deque[deque[Job[Any]]] = deque()
-        self._in_a_row = 0
-
-    def put(self, jobs: Sequence[Job[Any]]) -> None:
-        """Let jobs wait; what comes alone is a single post."""
-        if len(jobs) == 1:
-            self.singles.append(jobs[0])
-        elif jobs:
-            self._batches.append(deque(jobs))
-
-    @property
-    def of_batches(self) -> int:
-        """How many texts of batches wait."""
-        return sum(map(len, self._batches))
-
-    def take(self) -> Job[Any] | None:
-        """Give the next job; None if nothing waits."""
-        while self.singles or self._batches:
-            is_single = bool(self.singles) and not (self._batches and self._in_a_row >= SINGLES_IN_A_ROW)
-            job = self.singles.popleft() if is_single else self._next_of_a_batch()
-            if job.is_waiting:  # one that was cancelled takes nobody's turn
-                self._in_a_row = self._in_a_row + 1 if is_single else 0
-                job.is_waiting = False
-                return job
-        return None
-
-    def _next_of_a_batch(self) -> Job[Any]:
-        batch = self._batches.popleft()
-        job = batch.popleft()
-        if batch:
-            self._batches.append(batch)
-        return job
-
-    def take_back(self, count: int, since: float) -> list[Job[Any]]:
-        """Give back the newest single posts that came after `since`, so that no more than `count` stay."""
-        taken = []
-        while len(self.singles) > count and self.singles[-1].queued > since:
-            job = self.singles.pop()
-            if job.is_waiting:
-                job.is_waiting = False
-                taken.append(job)
-        return taken
-
-
 class Workers:
     """Runs work that releases the interpreter's lock, such as ONNX Runtime, on every core.
+
+    While the queue is long, a thread takes several jobs at once, and leaves their answers to be told by who ends next.
 
     A queue is for bursts. Once a single post would wait longer than `max_wait_s`, and than for a burst, more comes than can be done, and a
     long queue only makes everybody wait: until there has been no refusal for `CALM_S`, it is kept short.
@@ -161,6 +53,7 @@ class Workers:
         self._crowded_until = 0.0
         self._single_at = -math.inf  # when the last single post came
         self._is_closed = False
+        self._untold: list[Ended] = []  # what has ended, of which nobody has been told
         self._changed = threading.Condition()
         self._niceness = niceness
         self._threads = [
@@ -253,40 +146,52 @@ class Workers:
 
     def _run(self) -> None:
         _give_way(self._niceness)
-        while jobs := self._next():
-            self._end([ended for work, alike in groupby(jobs, attrgetter("work")) for ended in self._do(work, list(alike))])
-            del jobs  # an idle thread keeps nobody's text
+        while jobs := self._take() or self._wait():
+            if not all(job.is_short for job in jobs):
+                self._tell()  # no answer waits for a long text
+            runs = [_Run(list(alike)) for _, alike in groupby(jobs, attrgetter("prepare"))]
+            if not self._may_wait():
+                self._tell()  # once all is ready for the model: who is told wants the interpreter's lock
+            for run in runs:
+                self._note(run.outcomes())
+            del jobs, runs, run  # an idle thread keeps nobody's text
 
-    def _next(self) -> list[Job[Any]]:
+    def _take(self) -> list[Job[Any]]:
+        """Take the next job, or as many as a graph takes while the queue is long."""
+        with self._changed:
+            return list(islice(iter(self._lanes.take, None), TOGETHER if self._is_long() else 1))
+
+    def _wait(self) -> list[Job[Any]]:
         """Wait for jobs; none once the workers are closed."""
+        self._tell()
         with self._changed:
             while not (jobs := self._take()) and not self._is_closed:
                 self._changed.wait()
             return jobs
 
-    def _take(self) -> list[Job[Any]]:
-        """Take the next job, or as many as a graph takes while the queue is long; a batch's only where no single post came lately."""
+    def _is_long(self) -> bool:
+        """Whether every thread finds enough waiting; of batches only where no single post came lately."""
         is_calm = time.perf_counter() - self._single_at > CALM_S
-        waiting = len(self._lanes.singles) + (self._lanes.of_batches if is_calm else 0)
-        return list(islice(iter(self._lanes.take, None), TOGETHER if waiting >= SHORT_QUEUE * len(self._threads) else 1))
+        return len(self._lanes.singles) + (self._lanes.of_batches if is_calm else 0) >= SHORT_QUEUE * len(self._threads)
 
-    def _end(self, ended: list[Ended]) -> None:
+    def _may_wait(self) -> bool:
+        """Whether what has ended may be told with what ends next."""
         with self._changed:
+            return len(self._untold) < TOLD_AT_ONCE and self._is_long()
+
+    def _note(self, ended: list[Ended]) -> None:
+        with self._changed:
+            for _, outcome in ended:
+                if isinstance(outcome, Done):
+                    self._text_s += (outcome.run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
             self._held -= len(ended)
+            self._untold += ended
+
+    def _tell(self) -> None:
+        with self._changed:
+            ended, self._untold = self._untold, []
         for job, outcome in ended:
             job.end(outcome)
-
-    def _do(self, work: Callable[[Sequence[Any]], Sequence[Any]], jobs: Sequence[Job[Any]]) -> list[Ended]:
-        started = time.perf_counter()
-        try:
-            answers = work([job.item for job in jobs])
-        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
-            if len(jobs) == 1:
-                return [(jobs[0], error)]
-            return [ended for job in jobs for ended in self._do(work, [job])]  # it is one's alone
-        run_s = (time.perf_counter() - started) / len(jobs)
-        self._text_s += (run_s - self._text_s) * (_SMOOTHING if self._text_s else 1)
-        return [(job, Done(answer, started - job.queued, run_s)) for job, answer in zip(jobs, answers, strict=True)]
 
     @property
     def is_idle(self) -> bool:
@@ -300,6 +205,33 @@ class Workers:
             self._changed.notify_all()
         for thread in self._threads:
             thread.join()
+
+
+class _Run:
+    """Jobs whose items one call takes, made ready for it."""
+
+    def __init__(self, jobs: Sequence[Job[Any]]) -> None:
+        self._jobs = jobs
+        self._started = time.perf_counter()
+        try:
+            self._work = jobs[0].prepare([job.item for job in jobs])
+        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+            self._work = partial(_fail, error)
+
+    def outcomes(self) -> list[Ended]:
+        """Do the work; a failure is one job's alone."""
+        try:
+            answers = self._work()
+        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+            if len(self._jobs) == 1:
+                return [(self._jobs[0], error)]
+            return [ended for job in self._jobs for ended in _Run([job]).outcomes()]
+        run_s = (time.perf_counter() - self._started) / len(self._jobs)
+        return [(job, Done(answer, self._started - job.queued, run_s)) for job, answer in zip(self._jobs, answers, strict=True)]
+
+
+def _fail(error: BaseException) -> NoReturn:
+    raise error
 
 
 def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *values: object) -> None:

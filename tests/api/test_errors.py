@@ -3,6 +3,7 @@ import json
 import logging
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 from starlette.testclient import TestClient
@@ -33,6 +34,9 @@ class BlockingModerator:
         self.scored = 0
         self.key, self.decide = moderator.key, moderator.decide
 
+    def prepare(self, texts):
+        return partial(self.score_all, texts)
+
     def score_all(self, texts):
         self.entered.set()
         assert self.gate.wait(PATIENCE_S)
@@ -47,6 +51,9 @@ class FailingModerator:
 
     def key(self, text):
         return text.text.encode()
+
+    def prepare(self, texts):
+        return partial(self.score_all, texts)
 
     def score_all(self, texts):
         raise RuntimeError(f"can't score {texts!r}")

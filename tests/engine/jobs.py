@@ -4,7 +4,7 @@ import math
 import threading
 from dataclasses import dataclass, field
 
-from semantic_service.engine.workers import Job
+from semantic_service.engine.lanes import Job
 from tests.deadline import PATIENCE_S
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from semantic_service.contract.bundle import TOGETHER
 from semantic_service.engine import workers as module
-from semantic_service.engine.workers import BURST, SHORT_QUEUE, SINGLES_IN_A_ROW, Job, Lanes, QueueFullError, Workers, call_on
+from semantic_service.engine.lanes import SINGLES_IN_A_ROW, Job, Lanes
+from semantic_service.engine.workers import BURST, SHORT_QUEUE, TOLD_AT_ONCE, QueueFullError, Workers, call_on
 from tests.deadline import PATIENCE_S
 from tests.engine.jobs import submit
 
@@ -294,15 +295,22 @@ class Sums:
 
     def __init__(self, workers):
         self._workers = workers
-        self.calls, self.jobs, self._left = [], [], threading.Semaphore(0)
+        self.calls, self.told_after, self.jobs, self._left = [], [], [], threading.Semaphore(0)
+
+    def prepare(self, items):
+        return partial(self.add, items)
 
     def add(self, items):
         self.calls.append(items)
         return [item + 1 for item in items]
 
-    def ask(self, *items):
-        self.jobs += [Job(self.add, item, self._left.release) for item in items]
+    def ask(self, *items, is_short=False):
+        self.jobs += [Job(self.prepare, item, self._told, is_short=is_short) for item in items]
         self._workers.submit(self.jobs[-len(items) :])
+
+    def _told(self):
+        self.told_after.append(len(self.calls))
+        self._left.release()
 
     def outcomes(self):
         assert all(self._left.acquire(timeout=PATIENCE_S) for _ in self.jobs)
@@ -319,6 +327,46 @@ def test_what_many_wait_for_is_done_for_several_at_once_and_one_failure_is_one_j
     assert isinstance(numbers.pop(2), TypeError)
     assert numbers == [1, 2, 4, 5, 6, 7]
     assert sums.calls == [[0, 1, "two", 3], [0], [1], ["two"], [3], [4, 5, 6]]
+
+
+@pytest.mark.parametrize(("is_short", "told_after"), [(True, [2] * 8 + [3] * 4), (False, [1] * 4 + [2] * 4 + [3] * 4)])
+def test_answers_wait_for_others_only_while_many_wait_and_what_comes_next_is_short(wide, gate, is_short, told_after):
+    hold(wide, gate)
+    sums = Sums(wide)
+    for item in range(3 * TOGETHER + SHORT_QUEUE - 1):
+        sums.ask(item, is_short=is_short)
+    gate.set()
+    assert sums.outcomes() == list(range(1, len(sums.jobs) + 1))
+    assert list(map(len, sums.calls)) == [TOGETHER] * 3 + [1] * (SHORT_QUEUE - 1)
+    assert sums.told_after == [*told_after, 4, 5]
+
+
+def test_no_answer_is_kept_by_workers_that_close(wide, gate):
+    hold(wide, gate)
+    sums = Sums(wide)
+    for item in range(TOLD_AT_ONCE + SHORT_QUEUE):
+        sums.ask(item, is_short=True)
+    gate.set()
+    wide.close()
+    assert len(sums.told_after) == len(sums.jobs)
+
+
+class Unready(Sums):
+    """Items that are not numbers can't be made ready."""
+
+    def prepare(self, items):
+        return partial(self.add, list(map(int, items)))
+
+
+def test_what_cannot_be_made_ready_is_one_jobs_failure(wide, gate):
+    hold(wide, gate)
+    sums = Unready(wide)
+    for item in (0, 1, "two", 3):
+        sums.ask(item)
+    gate.set()
+    numbers = sums.outcomes()
+    assert isinstance(numbers.pop(2), ValueError)
+    assert numbers == [1, 2, 4]
 
 
 def test_unlike_work_is_not_done_in_one_call(wide, gate):
