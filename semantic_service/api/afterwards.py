@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Callable
 
 PAUSE_S = 0.2  # after the first of several answers, which are then followed up together
+AT_A_TIME = 32  # pieces of work, about a millisecond: what comes meanwhile need not wait for all
 
 
 class Afterwards:
@@ -16,17 +17,25 @@ class Afterwards:
     def put(self, work: Callable[[], object]) -> None:
         """Do it soon, in the order in which it was put."""
         if not self._waiting:
-            self._do_later()
+            asyncio.get_running_loop().call_later(PAUSE_S, self._do_some)
         self._waiting.append(work)
 
     def do(self) -> None:
-        """Do now what waits. Of what fails the loop logs where, and the rest follows later."""
+        """Do now all that waits. When something fails, the rest follows soon."""
         try:
             while self._waiting:
                 self._waiting.popleft()()
         finally:
-            if self._waiting:
-                self._do_later()
+            self._go_on()
 
-    def _do_later(self) -> None:
-        asyncio.get_running_loop().call_later(PAUSE_S, self.do)
+    def _do_some(self) -> None:
+        """Do some of it, then let others have the loop. Of what fails the loop logs where."""
+        try:
+            for _ in range(min(AT_A_TIME, len(self._waiting))):
+                self._waiting.popleft()()
+        finally:
+            self._go_on()
+
+    def _go_on(self) -> None:
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._do_some)

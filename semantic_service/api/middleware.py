@@ -6,9 +6,11 @@ import random
 import re
 import time
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -66,15 +68,16 @@ class RequestMiddleware:
             detail = ErrorDetail(code="internal", message="internal error; the log has it under this request id", request_id=request_id)
             await answer(500, detail)(scope, receive, send_with_id)
         finally:
-            self._afterwards.put(partial(self._record, scope, status, time.perf_counter() - started, time.time()))
+            self._afterwards.put(
+                partial(self._record, scope.get("route"), scope["state"], status, time.perf_counter() - started, time.time())
+            )
 
-    def _record(self, scope: Scope, status: int, seconds: float, now: float) -> None:
-        route = getattr(scope.get("route"), "path", "unknown")
+    def _record(self, matched: object, state: Mapping[str, Any], status: int, seconds: float, now: float) -> None:
+        route = getattr(matched, "path", "unknown")
         self._metrics.requests.labels(route, status).inc()
         self._metrics.request_seconds.labels(route).observe(seconds)
         if status == HTTPStatus.TOO_MANY_REQUESTS:  # Overload logs them together
             return
-        state = scope["state"]
         fields = {"request_id": state["request_id"], "route": route, "status": status, "seconds": round(seconds, 6), "time": _time(now)}
         log.info("request", extra=fields | state.get("summary", {}))
 

@@ -25,10 +25,10 @@ class Job(Generic[Answer]):
 
     __slots__ = ("_told", "is_short", "is_waiting", "item", "outcome", "prepare", "queued")
 
-    def __init__(self, prepare: Prepare[Answer], item: object, told: Callable[[], object], *, is_short: bool = False) -> None:
+    def __init__(self, prepare: Prepare[Answer], item: object, told: "Callable[[Job[Answer]], object]", *, is_short: bool = False) -> None:
         """Have something done with `item`, perhaps with other jobs' items at once; `is_short` if others' answers may wait for it.
 
-        `told` is called once the job has ended, on the thread that ends it: a worker's, or that of who submits or cancels.
+        `told` is called with the job once it has ended, on the thread that ends it: a worker's, or that of who submits or cancels.
         """
         self.prepare = prepare
         self.item = item
@@ -39,7 +39,7 @@ class Job(Generic[Answer]):
         self._told = told
 
     @classmethod
-    def alone(cls, work: Callable[[], Answer], told: Callable[[], object]) -> Self:
+    def alone(cls, work: Callable[[], Answer], told: "Callable[[Job[Answer]], object]") -> Self:
         """Have something done that is not done for several at once."""
         return cls(lambda _: lambda: [work()], None, told)
 
@@ -48,7 +48,7 @@ class Job(Generic[Answer]):
         told = self._told
         del self.prepare, self.item, self._told  # they hold a text, and whoever holds this job
         self.outcome = outcome
-        told()
+        told(self)
 
     @property
     def is_cancelled(self) -> bool:

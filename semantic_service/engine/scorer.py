@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import partial
 from typing import Protocol, Self
 
 from semantic_service.contract.text import NormalisedText
@@ -131,19 +132,19 @@ class Scorer:
         return flights | new
 
     def _flight(self, moderator: Moderator, name: tuple[bool, bytes], text: NormalisedText) -> _Flight:
-        loop = asyncio.get_running_loop()
-        is_short = len(text.text) <= SHORT_CHARS
-        flight = _Flight(Job(moderator.prepare, text, lambda: call_on(loop, self._landed, name, flight), is_short=is_short))
-        return flight
+        told = partial(call_on, asyncio.get_running_loop(), self._landed, name)
+        return _Flight(Job(moderator.prepare, text, told, is_short=len(text.text) <= SHORT_CHARS))
 
-    def _landed(self, name: tuple[bool, bytes], flight: _Flight) -> None:
-        if self._flights.get(name) is flight:
-            del self._flights[name]
+    def _landed(self, name: tuple[bool, bytes], job: Job[Score]) -> None:
+        flight = self._flights.get(name)
+        if flight is None or flight.job is not job:  # nobody waits for it: it was cancelled, and another has begun
+            return
+        del self._flights[name]
         for asked in flight.waiters:
             asked.on_the_way -= 1
             if not (asked.on_the_way or asked.landed.done()):
                 asked.landed.set_result(None)
-        done = flight.job.outcome
+        done = job.outcome
         if not isinstance(done, Done):
             return
         self._observer.scored(done)

@@ -138,7 +138,7 @@ class Shadow:
         self._failure = failure
 
 
-def _nobody() -> None:
+def _nobody(_: Job[None]) -> None:
     """Wait for no comparison."""
 
 

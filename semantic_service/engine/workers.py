@@ -97,7 +97,7 @@ class Workers:
         """
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
-        job = Job.alone(work, lambda: call_on(loop, ended.set))
+        job = Job.alone(work, lambda _: call_on(loop, ended.set))
         self.submit([job], within_s)
         try:
             await ended.wait()

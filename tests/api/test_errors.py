@@ -1,4 +1,5 @@
 import asyncio
+import gc
 import json
 import logging
 import threading
@@ -13,11 +14,15 @@ from semantic_service.api.app import create_app
 from semantic_service.api.errors import RETRY_AFTER_S
 from semantic_service.api.middleware import JsonFormatter
 from semantic_service.api.service import Service
+from semantic_service.contract.text import NormalisedText
 from semantic_service.contract.verdict import Policy
+from semantic_service.engine import workers
+from semantic_service.engine.lanes import Job
 from semantic_service.engine.live import Reload
-from semantic_service.engine.workers import Workers
+from semantic_service.engine.workers import BURST, QueueFullError, Workers
 from tests.api.answers import error_of
 from tests.api.test_bad_input import JUDGED, REFUSED
+from tests.deadline import until
 
 PATIENCE_S = 10  # a test that waits longer has failed
 SECRET = "我的秘密手机号一三八"
@@ -147,6 +152,36 @@ def test_a_full_queue_is_429_with_a_time_to_come_back(serve, blocking):
         blocking.gate.set()
         assert first.result(PATIENCE_S).json()["label"] == "violation"
     assert client.post("/classify", json={"text": "好"}).status_code == 200
+
+
+@pytest.fixture
+def garbage():
+    """Give what is in reference cycles, so that only the collector can free it, which holds up every answer."""
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+
+    def found():
+        gc.collect()
+        return [thing for thing in gc.garbage if isinstance(thing, NormalisedText | Job | QueueFullError)]
+
+    yield found
+    gc.set_debug(0)
+    gc.garbage.clear()
+    gc.enable()
+
+
+def test_neither_answers_nor_refusals_leave_a_text_to_the_collector(serve, blocking, garbage, monkeypatch):
+    monkeypatch.setattr(workers, "FRESH_S", PATIENCE_S)
+    client = serve(blocking, threads=1)
+    judging = client.app.state.service.workers
+    judging._text_s, judging._max_wait_s = 10.0, 0.0  # no more than a burst may wait
+    with ThreadPoolExecutor(2 * BURST) as callers:
+        asked = [callers.submit(client.post, "/classify", json={"text": f"第{number}楼"}) for number in range(2 * BURST)]
+        until(lambda: sum(one.done() for one in asked) > BURST)  # have been refused, some of them when they had waited
+        blocking.gate.set()
+    assert {one.result().status_code for one in asked} == {200, 429}
+    assert not garbage()
 
 
 def test_a_batch_that_does_not_fit_is_refused_whole(serve):

@@ -155,6 +155,8 @@ class Generator:
 
     def _send(self, due: float) -> None:
         self._on_their_way += 1
+        while self._idle and self._idle[-1].transport.is_closing():  # the server has closed it meanwhile
+            self._idle.pop()
         if self._idle:
             self._idle.pop().ask(next(self._requests), due)
         else:

@@ -20,7 +20,7 @@ class Handed:
     def __post_init__(self):
         self.job = Job.alone(self.work, self._end)
 
-    def _end(self):
+    def _end(self, _):
         if self.told is not None:
             self.told()
         self.ended.set()

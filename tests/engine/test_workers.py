@@ -308,7 +308,7 @@ class Sums:
         self.jobs += [Job(self.prepare, item, self._told, is_short=is_short) for item in items]
         self._workers.submit(self.jobs[-len(items) :])
 
-    def _told(self):
+    def _told(self, _):
         self.told_after.append(len(self.calls))
         self._left.release()
 
