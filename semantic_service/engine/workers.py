@@ -23,6 +23,7 @@ BURST = 32  # texts a thread that may wait however slow the model is
 SHORT_QUEUE = 3  # texts a thread: enough that no thread idles, and all that waits while more comes than can be done
 TOLD_AT_ONCE = 2 * TOGETHER  # answers while the queue is long: whoever is woken for one finds its code still in the caches for the next
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
+SHORT_S, SHORT_AT_MOST_S = 4.0, 32.0  # after which it may be so in any case: the first time, then after twice as long each time
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
 _SMOOTHING = 1 / 32  # of the time that a text takes
 
@@ -40,7 +41,8 @@ class Workers:
     While the queue is long, a thread takes several jobs at once, and leaves their answers to be told by who ends next.
 
     A queue is for bursts. Once a single post would wait longer than `max_wait_s`, and than for a burst, more comes than can be done, and a
-    long queue only makes everybody wait: until there has been no refusal for `CALM_S`, it is kept short.
+    long queue only makes everybody wait: until there has been no refusal for `CALM_S`, it is kept short. Callers who come again at once
+    are refused as long as it is short, although it would hold them all: so now and then it is long whoever has been refused.
     """
 
     def __init__(self, threads: int, bound: int, max_wait_s: float = math.inf, *, niceness: int = BEHIND_THE_LOOP) -> None:
@@ -50,7 +52,9 @@ class Workers:
         self._lanes = Lanes()
         self._held = 0
         self._text_s = 0.0  # that a text takes on its thread, lately
-        self._crowded_until = 0.0
+        self._crowded_until = -math.inf
+        self._short_s = SHORT_S  # how long the queue is short at most
+        self._long_at = -math.inf  # and when that ends
         self._single_at = -math.inf  # when the last single post came
         self._is_closed = False
         self._untold: list[Ended] = []  # what has ended, of which nobody has been told
@@ -124,8 +128,16 @@ class Workers:
         limit_s = SHORT_QUEUE * self._text_s if is_crowded else max(self._max_wait_s, BURST * self._text_s)
         if count > 1 or wait_s <= limit_s:
             return None, []
-        self._crowded_until = now + CALM_S
+        self._crowd(now)
         return QueueFullError(self._held, wait_s), self._lanes.take_back(SHORT_QUEUE * len(self._threads), now - FRESH_S)
+
+    def _crowd(self, now: float) -> None:
+        """Keep the queue short from now on, or longer."""
+        if now >= self._crowded_until:
+            is_again = now < self._crowded_until + CALM_S
+            self._short_s = min(2 * self._short_s, SHORT_AT_MOST_S) if is_again else SHORT_S
+            self._long_at = now + self._short_s
+        self._crowded_until = min(now + CALM_S, self._long_at)
 
     @property
     def is_crowded(self) -> bool:
@@ -141,7 +153,7 @@ class Workers:
         """
         waiting = len(self._lanes.singles)
         if self.is_crowded and waiting > SHORT_QUEUE * len(self._threads):
-            self._crowded_until = time.perf_counter() + CALM_S
+            self._crowd(time.perf_counter())
             raise QueueFullError(self._held, waiting * self._text_s / len(self._threads))
 
     def _run(self) -> None:

@@ -4,12 +4,13 @@ from concurrent.futures import CancelledError
 from functools import partial
 from itertools import groupby
 
+import numpy as np
 import pytest
 
 from semantic_service.contract.bundle import TOGETHER
 from semantic_service.engine import workers as module
 from semantic_service.engine.lanes import SINGLES_IN_A_ROW, Job, Lanes
-from semantic_service.engine.workers import BURST, SHORT_QUEUE, TOLD_AT_ONCE, QueueFullError, Workers, call_on
+from semantic_service.engine.workers import BURST, CALM_S, SHORT_QUEUE, TOLD_AT_ONCE, QueueFullError, Workers, call_on
 from tests.deadline import PATIENCE_S
 from tests.engine.jobs import submit
 
@@ -246,6 +247,15 @@ def test_after_a_while_without_a_refusal_the_queue_may_be_long_again(timed, gate
     with pytest.raises(QueueFullError):
         submit(timed, [int])
     fill_up(timed)
+
+
+def test_the_queue_is_long_now_and_then_whoever_is_refused_but_less_and_less_often(timed):
+    was_long = []
+    for moment in [*np.arange(1000, 1120, CALM_S / 2), *np.arange(1150, 1164, CALM_S / 2)]:
+        if moment >= timed._crowded_until:
+            was_long.append(moment)
+        timed._crowd(moment)
+    assert was_long == [1000, 1004, 1012, 1028, 1060, 1092, 1150, 1154, 1162]
 
 
 def test_who_asks_beforehand_hears_of_a_full_queue_only_while_it_is_crowded(timed, gate):
