@@ -9,8 +9,11 @@ from pathlib import Path
 bundle, folder, *arguments = sys.argv[1:]
 target = Path(folder)
 target.mkdir(parents=True, exist_ok=True)
-for name in ("model.onnx", "tokenizer.json", "config.json"):
+for name in ("model.onnx", "tokenizer.json"):
     shutil.copyfile(Path(bundle, name), target / name)  # not a link: optimum writes into what it has read
+config = json.loads(Path(bundle, "config.json").read_text(encoding="utf-8"))
+classifier = {"architectures": ["BertForSequenceClassification"]}  # by which infinity knows one; of several sources a bundle says BertModel
+(target / "config.json").write_text(json.dumps(config | classifier))
 max_tokens = json.loads(Path(bundle, "manifest.json").read_text(encoding="utf-8"))["max_tokens"]
 tokenizer = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "<pad>", "model_max_length": max_tokens}
 (target / "tokenizer_config.json").write_text(json.dumps(tokenizer))
