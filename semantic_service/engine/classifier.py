@@ -22,6 +22,7 @@ Logits = NDArray[np.float32]
 Probabilities = NDArray[np.float32]
 _Feed = tuple[list[str] | None, Mapping[str, NDArray[Any]]]  # the outputs that a run is asked for (None: all), and its inputs
 
+AT_ONCE = 32  # texts are tokenised before they run: what a tokenizer gives for a long one takes a megabyte
 OVERLAP = 4  # neighbouring windows share 1/4 of their tokens
 _SEVERITY = np.arange(len(Label), dtype=np.float32)
 _YES = np.array(True)
@@ -152,7 +153,8 @@ class OnnxClassifier:
 
     def score_all(self, texts: Sequence[str]) -> list[Score]:
         """Score some normalised texts, each as if it were alone."""
-        return self.prepare(texts)()
+        parts = (texts[start : start + AT_ONCE] for start in range(0, len(texts), AT_ONCE))
+        return [score for part in parts for score in self.prepare(part)()]
 
     def prepare(self, texts: Sequence[str]) -> Callable[[], list[Score]]:
         """Tokenise some normalised texts; what is given scores them."""

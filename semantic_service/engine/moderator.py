@@ -70,7 +70,7 @@ class Moderator:
 
     def score_all(self, texts: Sequence[NormalisedText]) -> list[Score]:
         """Run the model on texts that are not empty."""
-        return self.prepare(texts)()
+        return self._classifier.score_all([text.text[:MAX_CHARS] for text in texts])
 
     def prepare(self, texts: Sequence[NormalisedText]) -> Callable[[], list[Score]]:
         """Make texts that are not empty ready for the model; what is given runs it."""

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as hnp
 
 from semantic_service.contract.bundle import MODEL_FILE, TOKENIZER_FILE, BundleError, CorruptBundleError, SelfCheck, SelfCheckError, seal
 from semantic_service.contract.labels import Label
-from semantic_service.engine.classifier import OVERLAP, OnnxClassifier, softmax
+from semantic_service.engine.classifier import AT_ONCE, OVERLAP, OnnxClassifier, softmax
 from tests.tiny_model import CHECKED, MAX_TOKENS, NEUTRAL, VOCABULARY, build_bundle, manifest, stage, weights, write_model
 
 CLS, SEP = VOCABULARY["[CLS]"], VOCABULARY["[SEP]"]
@@ -152,3 +152,13 @@ def test_a_model_of_another_shape_is_refused_as_a_bundle(graph, tmp_path):
     bundle = seal(staging, described, tmp_path / "strange")
     with pytest.raises(BundleError, match=str(bundle.path)):
         OnnxClassifier.load(bundle)
+
+
+def test_many_texts_are_tokenised_a_few_at_a_time_and_scored_as_if_alone(classifier, monkeypatch):
+    prepared, prepare = [], OnnxClassifier.prepare
+    monkeypatch.setattr(OnnxClassifier, "prepare", lambda self, texts: prepared.append(len(texts)) or prepare(self, texts))
+    texts = ["好" * (1 + number % 40) for number in range(2 * AT_ONCE + 3)]
+    scores = classifier.score_all(texts)
+    assert prepared == [AT_ONCE, AT_ONCE, 3]
+    assert [score.windows for score in scores] == [len(classifier.windows(text)) for text in texts]
+    assert all((score.probabilities == classifier.score(text).probabilities).all() for text, score in zip(texts, scores, strict=True))

@@ -197,7 +197,7 @@ def test_a_failure_that_comes_back_is_said_again(start, moderator, tmp_path, cap
 class Broken:
     """A model that fails with the text on its lips."""
 
-    def prepare(self, texts):
+    def score_all(self, texts):
         raise RuntimeError(*texts)
 
 
