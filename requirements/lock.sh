@@ -13,7 +13,7 @@ compile --extra annotation --extra test --generate-hashes --constraint requireme
 compile --extra annotation --generate-hashes --constraint requirements/test.txt --output-file requirements/annotation.txt
 compile --generate-hashes --constraint requirements/test.txt --output-file requirements/serve.txt
 compile --extra signing --generate-hashes --constraint requirements/train.txt --output-file requirements/signing.txt # with serve.txt
-compile --extra batch --generate-hashes --constraint requirements/train.txt --output-file requirements/batch.txt # with serve.txt
+compile --extra batch --generate-hashes --constraint requirements/serve.txt --output-file requirements/batch.txt # with serve.txt
 compile --extra batch --extra ray --generate-hashes --constraint requirements/batch.txt --output-file requirements/ray.txt
 # Label Studio itself, which the tests start: in an environment of its own, since it pins what we have newer.
 echo "label-studio==1.23.2" | "$PIP_COMPILE" --quiet --strip-extras --generate-hashes --allow-unsafe --no-emit-index-url --no-emit-trusted-host --no-emit-find-links \

@@ -25,6 +25,8 @@ _EPILOG = """examples
   python -m semantic_service.batch 's3://forum/posts/*.jsonl' s3://forum/scored/ --engine ray --address auto
 
 TSV gets columns behind its own, JSONL and Parquet fields; one of theirs with the same name is renamed (label: input_label).
+URLs need requirements/batch.txt. s3:// reads AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and, for a store that is not Amazon's,
+AWS_ENDPOINT_URL; oss:// reads FSSPEC_OSS_KEY, FSSPEC_OSS_SECRET and OSS_ENDPOINT, such as https://oss-cn-hangzhou.aliyuncs.com.
 The machines of a Ray cluster need this package, its requirements and the model at the same path; inputs and outputs only this one needs.
 
 exit status: 0 every row judged, 1 some rows carry an error, 2 wrong use, 130 stopped by Ctrl-C"""

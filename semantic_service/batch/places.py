@@ -1,8 +1,10 @@
 """Where a batch reads and writes: files here, or objects behind a URL such as s3://bucket/posts/*.jsonl, by way of fsspec."""
 
+import errno
 import glob
 import hashlib
 import io
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -83,12 +85,17 @@ def shards(inputs: Sequence[str], output: str) -> list[Shard]:
 def _matches(pattern: str) -> list[str]:
     if is_remote(pattern):
         with _store(pattern) as (system, path):
-            names = [system.unstrip_protocol(name) for name in system.glob(path)] if glob.has_magic(path) else [pattern]
+            names = [_like(pattern, system.unstrip_protocol(name)) for name in system.glob(path)] if glob.has_magic(path) else [pattern]
     else:
         names = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]  # noqa: PTH207
     if not names:
         raise BatchError(f"{pattern}: no file is called like that")
     return names
+
+
+def _like(pattern: str, url: str) -> str:
+    """Write a URL as the pattern is written: some stores call objects /bucket/name, and find none by scheme:///bucket/name."""
+    return url if ":///" in pattern else url.replace(":///", "://", 1)
 
 
 def _inside(names: Sequence[str]) -> list[str]:
@@ -163,6 +170,8 @@ def _store(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
 def _named(url: str) -> Iterator[None]:
     try:
         yield
+    except FileNotFoundError as error:  # of which each library tells something else, or nothing
+        raise BatchError(f"{url}: {os.strerror(errno.ENOENT)}") from error
     except Exception as error:  # each store's library raises its own, unrelated classes
         raise BatchError(f"{url}: {error}") from error
 
