@@ -88,14 +88,15 @@ class Caller:
         try:
             return await future
         except asyncio.CancelledError:
-            if self._why is None:
+            why = self._why
+            if why is None:
                 raise
-            raise self._why from None
         finally:
             for timer in timers:
                 timer.cancel()
             if self._watching is not None:
                 self._watching.cancel()
+        raise why  # here, since an error that is raised while another is handled holds that one and its frames
 
     def _give_up(self, answer: asyncio.Future[Any], why: Exception) -> None:
         self._why = why

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from semantic_service.api import afterwards, service
 from semantic_service.api.app import create_app
+from semantic_service.api.caller import DeadlineError
 from semantic_service.api.errors import RETRY_AFTER_S
 from semantic_service.api.middleware import JsonFormatter
 from semantic_service.api.service import Service
@@ -163,7 +164,7 @@ def garbage():
 
     def found():
         gc.collect()
-        return [thing for thing in gc.garbage if isinstance(thing, NormalisedText | Job | QueueFullError)]
+        return [thing for thing in gc.garbage if isinstance(thing, NormalisedText | Job | QueueFullError | DeadlineError)]
 
     yield found
     gc.set_debug(0)
@@ -181,6 +182,15 @@ def test_neither_answers_nor_refusals_leave_a_text_to_the_collector(serve, block
         until(lambda: sum(one.done() for one in asked) > BURST)  # have been refused, some of them when they had waited
         blocking.gate.set()
     assert {one.result().status_code for one in asked} == {200, 429}
+    assert not garbage()
+
+
+def test_a_deadline_leaves_no_text_to_the_collector(serve, blocking, garbage):
+    client = serve(blocking, threads=1)
+    late = client.post("/classify", json={"text": "来赌一把"}, headers={"X-Request-Timeout-Ms": "20"})
+    assert error_of(late, 504) == "deadline"
+    blocking.gate.set()
+    assert client.post("/classify", json={"text": "好"}).status_code == 200
     assert not garbage()
 
 
