@@ -76,7 +76,14 @@ def circumstances(command: str) -> dict[str, str]:
 
 def machine() -> str:
     """Name the processor and its cores."""
+    return f"{processor()}, {os.cpu_count()} cores"
+
+
+def processor() -> str:
+    """Name the processor; of a name that covers several generations the numbers say which it is."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+    stated = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in stated:
+        return platform.machine()
+    return f"{stated['model name']} (family {stated['cpu family']}, model {stated['model']})"

@@ -7,7 +7,6 @@ texts are data/annotations/validation.jsonl. With --into FILE the tables go betw
 import argparse
 import os
 import pickle
-import platform
 import statistics
 import sys
 import tempfile
@@ -30,6 +29,7 @@ from semantic_service.batch.scoring import Recipe, Scored, score  # noqa: E402
 from semantic_service.batch.tables import Layout, Part  # noqa: E402
 from semantic_service.batch.tsv import Dialect  # noqa: E402
 from semantic_service.settings import Settings  # noqa: E402
+from tests.bench.results import machine  # noqa: E402
 
 PART_LINES = 16  # small, so that two workers end together
 DEALT_ROWS = 200_000
@@ -154,7 +154,7 @@ def memory_mb(process: int) -> float:
 def report(measured: Measured) -> Iterator[str]:
     """Lay out what was measured and what follows from it."""
     one = measured.rows_s["processes", 1]
-    yield f"{datetime.now(UTC):%Y-%m-%d}, {processor()}, {os.cpu_count()} cores, the embedded model; medians.\n"
+    yield f"{datetime.now(UTC):%Y-%m-%d}, {machine()}, the embedded model; medians.\n"
     yield "| workers | rows/s | of one |\n|---|---:|---:|"
     for (way, number), rows_s in measured.rows_s.items():
         yield f"| {number} {way} | {rows_s:,.0f} | {rows_s / measured.rows_s[way, 1]:.2f} |"
@@ -173,12 +173,6 @@ def report(measured: Measured) -> Iterator[str]:
         rows_s = size * one
         memory_gb = size * measured.process_mb / 1024
         yield f"| {size:,} | {hours / size:,.1f} | {rows_s:,.0f} | {rows_s * moved_bytes / 1e6:,.0f} | {memory_gb:,.0f} |"
-
-
-def processor() -> str:
-    """Name the processor."""
-    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
 if __name__ == "__main__":
