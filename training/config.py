@@ -1,26 +1,20 @@
-"""A training config: YAML with `extends:`, every key checked, unknown keys refused with the nearest name."""
+"""The keys of a training config and of a gate's, with what each may be."""
 
-import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
-import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
 
 from semantic_service.contract.labels import LABEL_NAMES, Label
 from semantic_service.contract.tasks import Task
+from training.config_file import ConfigFile, Section
 from training.dataset import Columns
-from training.errors import ConfigError
 from training.rows import matching
 from training.tasks import OTHER_COLUMNS
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ModelConfig(_Section):
+class ModelConfig(Section):
     """The encoder or decoder to start from: a Hugging Face name or a local folder.
 
     `method` says what trains beside the head: adapters, adapters on a base in 4 bits (`qlora`), every weight, or the upper
@@ -42,7 +36,7 @@ class ModelConfig(_Section):
         return self
 
 
-class LoraConfig(_Section):
+class LoraConfig(Section):
     """Low-rank adapters (Hu et al. 2021), with the scale of rsLoRA (Kalajdzievski 2023) or the magnitudes of DoRA (Liu et al. 2024).
 
     `auto` adapts query, key, value and dense layers of BERT and its relatives, q_proj, k_proj, v_proj and o_proj of Qwen, Llama and
@@ -61,7 +55,7 @@ class LoraConfig(_Section):
 _LabelName = Annotated[Label, BeforeValidator(Label.parse), PlainSerializer(lambda label: label.english)]
 
 
-class DataConfig(_Section):
+class DataConfig(Section):
     """Files of labelled texts, in `train` also patterns such as data/annotations/20*.jsonl.
 
     `validation` is a share of `train`, split off by the hash of each text; or files; or a share of each file.
@@ -90,7 +84,7 @@ _MixedPrecision = Annotated[
 ]  # YAML reads no as false
 
 
-class LearningRates(_Section):
+class LearningRates(Section):
     """Peak learning rates: `base` for the base's own weights that train (only biases, under LoRA), then adapters, then the head."""
 
     base: Annotated[float, Field(gt=0)] = 2e-5
@@ -98,7 +92,7 @@ class LearningRates(_Section):
     classifier: Annotated[float, Field(gt=0)] = 5e-4
 
 
-class TrainSection(_Section):
+class TrainSection(Section):
     """How to fine-tune.
 
     An optimiser step takes `batch_size` rows `gradient_accumulation` times on each process. Gradients are clipped to `max_grad_norm` (0:
@@ -130,7 +124,7 @@ class TrainSection(_Section):
     report_to: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
 
 
-class NgramConfig(_Section):
+class NgramConfig(Section):
     """A linear model over tokens and pairs of neighbours, beside the encoder; it learns from few rows which words give a post away.
 
     Pairs are hashed into `buckets` (0: no such model); `alpha` is its L2 penalty. How much it counts is fitted on validation, if
@@ -142,7 +136,7 @@ class NgramConfig(_Section):
     weight: Annotated[float, Field(gt=0)] | None = None
 
 
-class ExportConfig(_Section):
+class ExportConfig(Section):
     """How the model is stored. `auto` takes int8 where its measured loss is small, else fp32.
 
     `vocabulary_size` drops the least useful pieces of a Unigram tokenizer; `average_with` are other adapters on the same base, whose
@@ -161,37 +155,7 @@ class ExportConfig(_Section):
     signing_key: Annotated[Path | None, Field(exclude=True)] = None
 
 
-class _Root(_Section):
-    """What a whole YAML file holds."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, values: Any) -> Any:
-        _check_keys(cls, values, "")
-        return values
-
-    @classmethod
-    def load(cls, path: Path, overrides: Sequence[str] = ()) -> Self:
-        """Read a config; relative paths in it are relative to the working folder.
-
-        Args:
-            path: a YAML file; its `extends:` names another one beside it.
-            overrides: `key.sub=value`, values in YAML; they win over the file.
-
-        Raises:
-            ConfigError: unreadable, not YAML, an unknown key, or a value out of range.
-
-        """
-        values = _read(path, seen=())
-        for override in overrides:
-            _merge(values, _parse_override(override))
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            raise ConfigError(f"{path}: {_describe(error)}") from error
-
-
-class TrainConfig(_Root):
+class TrainConfig(ConfigFile):
     """Everything that decides a run's outcome.
 
     `multi_cls` trains one encoder for the severity and for further `tasks`, each with labels of its own; a row may lack some.
@@ -270,7 +234,7 @@ class TrainConfig(_Root):
         return self
 
 
-class Tolerance(_Section):
+class Tolerance(Section):
     """How much worse a challenger may be, as shares: of a label's recall, of ordinary texts left alone, of evasions flagged."""
 
     recall: Annotated[float, Field(ge=0, le=1)] = 0.02
@@ -278,7 +242,7 @@ class Tolerance(_Section):
     evasion: Annotated[float, Field(ge=0, le=1)] = 0.02
 
 
-class GateConfig(_Root):
+class GateConfig(ConfigFile):
     """What a challenger must keep up with. It fails where the bootstrap finds it worse than tolerated with more probability than `risk`."""
 
     test: Annotated[tuple[Path, ...], Field(min_length=1)]
@@ -288,62 +252,3 @@ class GateConfig(_Root):
     risk: Annotated[float, Field(gt=0, lt=1)] = 0.5
     resamples: Annotated[int, Field(ge=100)] = 10_000
     seed: int = 7
-
-
-def _describe(error: ValidationError) -> str:
-    return "; ".join(
-        ": ".join((*filter(None, [".".join(map(str, item["loc"]))]), item["msg"].removeprefix("Value error, "))) for item in error.errors()
-    )
-
-
-def _check_keys(section: type[BaseModel], values: Any, prefix: str) -> None:
-    if not isinstance(values, dict):
-        raise ValueError(f"{prefix or 'the config'} must be a table of keys, got {values!r}")  # noqa: TRY004 - pydantic wants ValueError
-    for key, value in values.items():
-        if key not in section.model_fields:
-            nearest = difflib.get_close_matches(str(key), section.model_fields, n=1, cutoff=0.0)[0]
-            raise ValueError(f"unknown key {prefix}{key}: did you mean {prefix}{nearest}?")
-        inner = section.model_fields[key].annotation
-        if isinstance(inner, type) and issubclass(inner, BaseModel):
-            _check_keys(inner, value, f"{prefix}{key}.")
-
-
-def _read(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    path = path.resolve()
-    if path in seen:
-        raise ConfigError(f"{path}: extends itself")
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: can't be read ({error.strerror})") from error
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"{path}: not YAML ({error})") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: must be a table of keys")
-    parent = values.pop("extends", None)
-    if parent is None:
-        return values
-    merged = _read(path.parent / str(parent), (*seen, path))
-    _merge(merged, values)
-    return merged
-
-
-def _parse_override(override: str) -> dict[str, Any]:
-    name, equals, value = override.partition("=")
-    if not equals:
-        raise ConfigError(f"--set {override}: write key.sub=value")
-    try:
-        tree: Any = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(f"--set {override}: not YAML ({error})") from error
-    for key in reversed(name.split(".")):
-        tree = {key: tree}
-    return dict(tree)
-
-
-def _merge(into: dict[str, Any], values: dict[str, Any]) -> None:
-    for key, value in values.items():
-        if isinstance(value, dict) and isinstance(into.get(key), dict):
-            _merge(into[key], value)
-        else:
-            into[key] = value

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.config import ConfigError, GateConfig, LoraConfig, TrainConfig
+from training.config import GateConfig, LoraConfig, TrainConfig
+from training.errors import ConfigError
 
 FOLDER = Path(__file__).parents[2] / "training" / "configs"
 GATE = FOLDER / "gate.yaml"

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from semantic_service.contract.labels import Label
 from semantic_service.contract.tasks import Task
 from tests.strategies import any_text
-from training.config import ConfigError, TrainConfig
+from training.config import TrainConfig
 from training.dataset import Columns, Example, deduplicate, digest, read_benign, read_examples
 from training.doctor import examine
-from training.errors import DataError
+from training.errors import ConfigError, DataError
 from training.tasks import require_every_label, task_labels
 
 CATEGORY = Task("category", ("none", "abuse", "advert"))
