@@ -29,18 +29,12 @@ def hub() -> Iterator[Hub]:
     """Listen on a free port of loopback."""
     state = Hub()
 
-    class Handler(_Handler):
-        hub = state
-
-    with listening(Handler) as state.url:
+    with listening(_Handler, hub=state) as state.url:
         yield state
 
 
 class _Handler(BaseHTTPRequestHandler):
     hub: Hub
-
-    def log_message(self, *_):
-        """Keep quiet."""
 
     def do_GET(self):
         repo = self.path.removeprefix("/api/models/").partition("?")[0]

@@ -28,18 +28,12 @@ def bucket():
     """Listen on a free port of loopback."""
     objects = Bucket()
 
-    class Handler(_Handler):
-        held = objects
-
-    with listening(Handler) as objects.url:
+    with listening(_Handler, held=objects) as objects.url:
         yield objects
 
 
 class _Handler(BaseHTTPRequestHandler):
     held: Bucket
-
-    def log_message(self, *_):
-        pass
 
     def do_GET(self):
         url = urlsplit(self.path)

@@ -33,9 +33,6 @@ class Answering(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, *_):
-        pass
-
 
 class OneByOne(Answering):
     turn = threading.Lock()

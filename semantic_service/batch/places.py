@@ -1,10 +1,8 @@
 """Where a batch reads and writes: files here, or objects behind a URL such as s3://bucket/posts/*.jsonl, by way of fsspec."""
 
-import errno
 import glob
 import hashlib
 import io
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +18,8 @@ if TYPE_CHECKING:
 
 SPOOL = Path("var/batch")  # what waits here until it goes to a URL
 _READ_BYTES = 1024 * 1024
+_NO_FILE = "no file is called like that"
+_UNSEEN = f"{_NO_FILE}, or these credentials don't show it"  # some libraries tell no difference
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ def _matches(pattern: str) -> list[str]:
     else:
         names = sorted(glob.glob(pattern, recursive=True)) if glob.has_magic(pattern) and not Path(pattern).exists() else [pattern]  # noqa: PTH207
     if not names:
-        raise BatchError(f"{pattern}: no file is called like that")
+        raise BatchError(f"{pattern}: {_UNSEEN if is_remote(pattern) else _NO_FILE}")
     return names
 
 
@@ -170,8 +170,8 @@ def _store(url: str) -> "Iterator[tuple[AbstractFileSystem, str]]":
 def _named(url: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as error:  # of which each library tells something else, or nothing
-        raise BatchError(f"{url}: {os.strerror(errno.ENOENT)}") from error
+    except FileNotFoundError as error:
+        raise BatchError(f"{url}: {_UNSEEN}") from error
     except Exception as error:  # each store's library raises its own, unrelated classes
         raise BatchError(f"{url}: {error}") from error
 

@@ -66,15 +66,15 @@ class Moderator:
 
     def key(self, text: NormalisedText) -> bytes:
         """Name a score: texts with one key have one score, whatever they looked like before they were normalised."""
-        return hashlib.blake2b(f"{self.model_version}\n{text.text[:MAX_CHARS]}".encode(), digest_size=16).digest()
+        return hashlib.blake2b(f"{self.model_version}\n{_read(text)}".encode(), digest_size=16).digest()
 
     def score_all(self, texts: Sequence[NormalisedText]) -> list[Score]:
         """Run the model on texts that are not empty."""
-        return self._classifier.score_all([text.text[:MAX_CHARS] for text in texts])
+        return self._classifier.score_all(list(map(_read, texts)))
 
     def prepare(self, texts: Sequence[NormalisedText]) -> Callable[[], list[Score]]:
         """Make texts that are not empty ready for the model; what is given runs it."""
-        return self._classifier.prepare([text.text[:MAX_CHARS] for text in texts])
+        return self._classifier.prepare(list(map(_read, texts)))
 
     def decide(self, text: NormalisedText, score: Score, scene: str = DEFAULT_SCENE) -> Judgement:
         """Make a judgement of a text's score, or of the score of another text with the same key."""
@@ -84,3 +84,8 @@ class Moderator:
         answers = zip(self.tasks, score.tasks, strict=True)
         tasks = tuple(TaskVerdict(task, tuple(map(float, probabilities))) for task, probabilities in answers)
         return Judgement(verdict, scene, len(text.text) > MAX_CHARS, self.model_version, tasks)
+
+
+def _read(text: NormalisedText) -> str:
+    """Give what the model reads of a text."""
+    return text.text[:MAX_CHARS]

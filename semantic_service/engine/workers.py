@@ -12,7 +12,7 @@ from concurrent.futures import CancelledError
 from functools import partial
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import Any, NoReturn
+from typing import Any, TypeVar
 
 from semantic_service.contract.bundle import TOGETHER
 from semantic_service.engine.lanes import Answer, Done, Ended, Job, Lanes
@@ -25,6 +25,7 @@ TOLD_AT_ONCE = 2 * TOGETHER  # answers while the queue is long: whoever is woken
 CALM_S = 1.0  # without a refusal, after which the queue may be long again
 SHORT_S, SHORT_AT_MOST_S = 4.0, 32.0  # after which it may be so in any case: the first time, then after twice as long each time
 FRESH_S = 0.1  # what has waited less can still be refused; who has waited longer is answered
+Made = TypeVar("Made")
 _SMOOTHING = 1 / 32  # of the time that a text takes
 
 
@@ -225,25 +226,25 @@ class _Run:
     def __init__(self, jobs: Sequence[Job[Any]]) -> None:
         self._jobs = jobs
         self._started = time.perf_counter()
-        try:
-            self._work = jobs[0].prepare([job.item for job in jobs])
-        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
-            self._work = partial(_fail, error)
+        self._work = _attempt(partial(jobs[0].prepare, [job.item for job in jobs]))
 
     def outcomes(self) -> list[Ended]:
         """Do the work; a failure is one job's alone."""
-        try:
-            answers = self._work()
-        except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+        answers = self._work if isinstance(self._work, BaseException) else _attempt(self._work)
+        if isinstance(answers, BaseException):
             if len(self._jobs) == 1:
-                return [(self._jobs[0], error)]
+                return [(self._jobs[0], answers)]
             return [ended for job in self._jobs for ended in _Run([job]).outcomes()]
         run_s = (time.perf_counter() - self._started) / len(self._jobs)
         return [(job, Done(answer, self._started - job.queued, run_s)) for job, answer in zip(self._jobs, answers, strict=True)]
 
 
-def _fail(error: BaseException) -> NoReturn:
-    raise error
+def _attempt(work: Callable[[], Made]) -> Made | BaseException:
+    """Do something for somebody else, to whom its error belongs."""
+    try:
+        return work()
+    except BaseException as error:  # noqa: BLE001 - it belongs to who asked
+        return error
 
 
 def call_on(loop: asyncio.AbstractEventLoop, callback: Callable[..., object], *values: object) -> None:

@@ -45,9 +45,6 @@ def scripted(**script):
     state = Scripted(**script)
 
     class Handler(BaseHTTPRequestHandler):
-        def log_message(self, *_):
-            """Keep quiet."""
-
         def do_POST(self):
             items = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["items"]
             state.asked.append((items, dict(self.headers)))

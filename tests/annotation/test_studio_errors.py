@@ -1,8 +1,7 @@
 """What Label Studio, or a proxy before it, can answer instead of what was asked for."""
 
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from http.server import BaseHTTPRequestHandler
 
 import label_studio_sdk.core.http_client
 import pytest
@@ -12,6 +11,7 @@ from annotation.settings import Settings
 from annotation.studio import Studio
 from annotation.tasks import to_task
 from semantic_service.contract.answers import Purpose
+from tests.loopback import listening
 from tests.reviewed import review
 
 HTML = b"<html>nginx</html>"
@@ -34,15 +34,8 @@ def answering(status, body):
         def do_POST(self):
             self.do_GET()
 
-        def log_message(self, *_):
-            """Keep quiet."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}", asked
-        server.shutdown()
-        thread.join()
+    with listening(Handler) as address:
+        yield address, asked
 
 
 @pytest.fixture(autouse=True)

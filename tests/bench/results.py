@@ -84,6 +84,5 @@ def processor() -> str:
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     stated = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    if "model name" not in stated:
-        return platform.machine()
-    return f"{stated['model name']} (family {stated['cpu family']}, model {stated['model']})"
+    numbers = ", ".join(f"{what} {stated[key]}" for what, key in (("family", "cpu family"), ("model", "model")) if key in stated)
+    return stated.get("model name", platform.machine()) + (f" ({numbers})" if numbers else "")
